@@ -1,0 +1,10 @@
+"""Who computes. The table of backends, in order of preference."""
+
+from __future__ import annotations
+
+from . import cpu, generic
+from .protocol import Backend
+
+__all__ = ["BACKENDS"]
+
+BACKENDS: tuple[Backend, ...] = (cpu.CPU, generic.GENERIC)

@@ -1,0 +1,208 @@
+"""C++ kernels for arrays in the CPU's memory."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Framework, memory_order
+from ..problem import Problem
+from .protocol import Kernel, Residual
+
+try:
+    from .. import _core
+except ImportError as error:  # a source tree without a build, or a platform without a wheel
+    _core, _missing = None, str(error)
+
+__all__ = ["CPU", "get_num_threads", "set_num_threads"]
+
+Array = Any
+ROWS = ("max", "min", "avg", "sum", "lp")
+"""Operators that have a kernel."""
+MOST_AXES = 16
+
+_threads: int | None = None
+
+
+def set_num_threads(threads: int | None) -> None:
+    """How many threads a call may use; `None` follows torch where it is loaded, the environment otherwise."""
+    global _threads
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads must be an int of at least 1, or None; got {threads!r}")
+    _threads = threads
+
+
+def get_num_threads() -> int:
+    """How many threads a call may use: what was set, else torch's number, ``POOLWISE_NUM_THREADS`` or
+    ``OMP_NUM_THREADS``, else the CPUs that this process may run on."""
+    if _threads is not None:
+        return _threads
+    import sys
+
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return torch.get_num_threads()
+    return _default_threads()
+
+
+@lru_cache(maxsize=1)
+def _default_threads() -> int:
+    for name in ("POOLWISE_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    available = getattr(os, "sched_getaffinity", None)
+    return max(len(available(0)) if available else os.cpu_count() or 1, 1)
+
+
+class Cpu:
+    """The compiled kernels."""
+
+    name = "cpu"
+
+    def why_not(self, problem: Problem, device: str) -> str | None:
+        op, source, result = problem.op.name, problem.dtype, problem.out_dtype
+        if _core is None:
+            return f"the compiled kernels are not installed ({_missing})"
+        if device != "cpu":
+            return f"the array is on {device}, the kernels read the CPU's memory"
+        if op not in ROWS:
+            return f"no kernel for {op}"
+        if source != result and result not in ("float32", "float64", "int64"):
+            return f"no kernel from {source} to {result}"
+        if source == "float64" and result == "float32":
+            return "no kernel from float64 to float32"
+        if problem.windows.any_empty:
+            return "windows that see padding only are left to the definition"
+        if len(problem.shape) > MOST_AXES:
+            return f"more than {MOST_AXES} axes"
+        return None
+
+    def kernel(self, problem: Problem) -> Kernel:
+        return CpuKernel(problem)
+
+
+@dataclass(frozen=True)
+class CpuKernel:
+    """One problem's kernels, one per memory layout that its arrays come in."""
+
+    problem: Problem
+
+    def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
+        problem = self.problem
+        strides = framework.strides(x)
+        order = memory_order(problem.shape, strides, problem.axes)
+        y = framework.empty(problem.out_shape, problem.out_dtype, order, x) if out is None else out
+        native = _native(problem, strides, order)
+        if save and problem.op.traits.saves == "offsets":
+            offsets = framework.empty(problem.out_shape, problem.offset_dtype, order, x)
+            native.forward_offsets(framework.address(x), framework.address(y), framework.address(offsets), get_num_threads())
+            return y, Residual((offsets,), order)
+        native.forward(framework.address(x), framework.address(y), get_num_threads())
+        if not save:
+            return y, None
+        return y, Residual((x, y) if problem.op.traits.saves == "input" else (), order)
+
+    def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
+        problem, order = self.problem, residual.order
+        native = _native(problem, _dense_strides(problem.shape, order), order)
+        gx = framework.empty(problem.shape, problem.dtype, order, gy)
+        gy = self._dense(framework, gy, problem.out_shape, problem.dtype, order)
+        ends = framework.address(gx), get_num_threads()
+        saves = problem.op.traits.saves
+        if saves == "nothing":
+            native.backward_linear(framework.address(gy), *ends)
+        elif saves == "offsets":
+            native.backward_select(framework.address(gy), framework.address(residual.arrays[0]), *ends)
+        else:
+            x = self._dense(framework, residual.arrays[0], problem.shape, problem.dtype, order)
+            y = self._dense(framework, residual.arrays[1], problem.out_shape, problem.dtype, order)
+            native.backward_lp(framework.address(x), framework.address(y), framework.address(gy), *ends)
+        return gx
+
+    def indices(self, framework: Framework, residual: Residual) -> Array:
+        problem, order = self.problem, residual.order
+        (offsets,) = residual.arrays
+        flat = framework.empty(problem.out_shape, "int64", order, offsets)
+        native = _native(problem, _dense_strides(problem.shape, order), order)
+        native.offsets_to_indices(framework.address(offsets), framework.address(flat), get_num_threads())
+        return flat
+
+    def _dense(self, framework: Framework, x: Array, shape: tuple[int, ...], dtype: str, order: tuple[int, ...]) -> Array:
+        """The array itself where it is dense in this memory order, else a copy that is."""
+        expected = _dense_strides(shape, order)
+        actual = framework.strides(x)
+        if framework.dtype_name(x) == dtype and all(
+            a == e or n == 1 for a, e, n in zip(actual, expected, shape, strict=True)
+        ):
+            return x
+        copy = framework.empty(shape, dtype, order, x)
+        copy[...] = framework.cast(x, dtype)
+        return copy
+
+
+def _dense_strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    strides, stride = [0] * len(shape), 1
+    for axis in reversed(order):
+        strides[axis], stride = stride, stride * shape[axis]
+    return tuple(strides)
+
+
+@lru_cache(maxsize=1024)
+def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) -> Any:
+    """The compiled kernel for a problem and one memory layout.
+
+    The layout becomes ``[batch..., axes..., inner]``: axes outside the pooled ones in memory are batch, those inside
+    are one run of elements that are pooled side by side (channels-last), and those between are pooled with a
+    window of one.
+    """
+    pooled = dict(zip(problem.axes, problem.windows.axes, strict=True))
+    places = [place for place, axis in enumerate(order) if axis in pooled]
+    first, last = places[0], places[-1]
+    batch = [(problem.shape[axis], strides[axis]) for axis in order[:first]]
+    axes = []
+    for axis in order[first : last + 1]:
+        axes.append(_axis(problem, axis, pooled.get(axis), strides[axis]))
+    inner = 1, 1
+    tail = [axis for axis in order[last + 1 :] if problem.shape[axis] != 1]
+    if tail:
+        inner = problem.shape[tail[-1]], strides[tail[-1]]
+        for axis in reversed(tail[:-1]):
+            if strides[axis] == inner[0] * inner[1] and len(axes) == last + 1 - first:
+                inner = inner[0] * problem.shape[axis], inner[1]
+            else:
+                axes.insert(last + 1 - first, _axis(problem, axis, None, strides[axis]))
+    params = problem.params
+    whole = math.prod(problem.windows.radix)
+    return _core.Kernel(
+        problem.op.name,
+        problem.dtype,
+        problem.out_dtype,
+        batch,
+        axes,
+        inner,
+        p=getattr(params, "p", 2.0),
+        signed=getattr(params, "signed", False),
+        rescale=float(whole) if getattr(params, "rescale", False) else 0.0,
+        divisor=float(getattr(params, "divisor", None) or 0.0),
+        count_padding=problem.count_include_pad,
+    )
+
+
+def _axis(problem: Problem, axis: int, windows: Any, stride: int) -> tuple:
+    """One axis as the compiled kernel takes it."""
+    size = problem.shape[axis]
+    if windows is None:
+        return size, stride, size, 1, 1, 1, 0, size, 0, b"", 1, 0
+    index_stride = math.prod(problem.shape[other] for other in problem.axes if other > axis)
+    edge = np.ascontiguousarray(windows.edge[:, :3]).tobytes()
+    form = windows.step, windows.stride, windows.window, windows.first, windows.last, windows.base
+    return size, stride, windows.outputs, *form, edge, windows.most, index_stride
+
+
+CPU = Cpu()

@@ -1,0 +1,153 @@
+"""What an operator declares: the vocabulary of ``ops/<name>.py``.
+
+An operator is a value (`PoolOp`). Its definition is array-API text over gathered windows (`Taps`), so that the
+same lines run in NumPy as the specification and in any other framework as an always-there fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Params", "PoolOp", "Request", "Taps", "Traits", "WindowArgs", "install_runner", "run"]
+
+Array = Any
+Ints = int | Sequence[int]
+Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
+Border = Literal["reflect", "replicate", "circular", "zeros"]
+
+DTYPES = {
+    "bool": "bool",
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), "integer"),
+    **dict.fromkeys(("float16", "bfloat16", "float32", "float64"), "float"),
+}
+"""Every dtype that pools, and its kind."""
+
+HALF = ("float16", "bfloat16")
+EVERY_DTYPE = {name: "uint8" if name == "bool" else "float32" if name in HALF else name for name in DTYPES}
+"""Wide dtypes of operators that only compare: each dtype itself; half types through float32, which is exact."""
+FLOATS = {"float16": "float32", "bfloat16": "float32", "float32": "float64", "float64": "float64"}
+"""Wide dtypes of sums: float32 adds up in float64, so that no finite input overflows."""
+INTEGERS = {name: "uint64" if name == "uint64" else "int64" for name, kind in DTYPES.items() if kind == "integer"}
+"""Wide dtypes of exact integer sums."""
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters of an operator that has none; the others subclass it. Values are hashable."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The elements of windows, gathered.
+
+    `values` is ``[..., outputs, taps]`` in the operator's wide dtype; the rest is ``[outputs, taps]`` or
+    ``[outputs]`` and broadcasts against it. Where `valid` is false the value is meaningless. The first tap of a
+    window that sees anything is valid, except on a border of zeros.
+    """
+
+    values: Array
+    valid: Array
+    count: Array
+    """Real elements per window ``[outputs]``."""
+    divisor: Array
+    """What an average divides by ``[outputs]``: `count`, or with explicit padding counted."""
+    weight: Array | None
+    """Weight per tap ``[outputs, taps]`` for the weighted family, zero where invalid."""
+    whole: int
+    """Elements of a window that no edge cuts."""
+    rounds: bool
+    """True where the output dtype is an integer, so that an average must round."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What may be relied on; each is held by a test of its own."""
+
+    linear: bool = False
+    """``f(a*x + b*y) == a*f(x) + b*f(y)`` up to rounding."""
+    picks: bool = False
+    """Every output is one of its window's elements."""
+    saves: Literal["nothing", "offsets", "input"] = "input"
+    """What the gradient needs besides shapes: nothing, one offset per output, or input and output."""
+    flops: float = 1.0
+    """Comparisons or arithmetic operations per window element, for cost models."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoolOp:
+    """A pooling operator."""
+
+    name: str
+    """The stem: file, rows of backends, test ids, and ``<name>_pool``."""
+    summary: str
+    family: Literal["combine", "weighted", "ordered"]
+    forward: Callable[[Any, Taps, Any], Array]
+    """``(xp, taps, params) -> [..., outputs]``."""
+    vjp: Callable[[Any, Taps, Any, Array, Array], Array]
+    """``(xp, taps, params, y, gy) -> [..., outputs, taps]``: the gradient for each tap; anything where invalid."""
+    wide: dict[str, str]
+    """Input dtype to the dtype in which the definition computes; a dtype that is missing is refused."""
+    params: type[Params] = Params
+    select: Callable[[Any, Taps], Array] | None = None
+    """``(xp, taps) -> [..., outputs]``: the tap that is the answer, for operators that pick one."""
+    weights: Callable[[tuple[int, ...]], Array] | None = None
+    """Weight per position of a nominal window, C order, for the weighted family. Such windows have borders."""
+    casts: bool = False
+    """True where ``dtype=`` may name another output dtype."""
+    traits: Traits = field(default_factory=Traits)
+
+    def __repr__(self) -> str:
+        return f"<poolwise operator {self.name!r}: {self.summary}>"
+
+
+@dataclass(frozen=True)
+class WindowArgs:
+    """Window arguments as the user typed them, by scheme; `poolwise.problem` checks and resolves them."""
+
+    scheme: Literal["sliding", "adaptive", "global", "fractional"]
+    window: Any = None
+    stride: Any = None
+    padding: Any = 0
+    dilation: Any = 1
+    ceil_mode: Any = False
+    output_size: Any = None
+    draws: Any = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One pooling call before any array is looked at; every public function makes one and hands it to `run`."""
+
+    where: str
+    """The public function's name, for errors."""
+    op: PoolOp
+    windows: WindowArgs
+    params: Params = Params()
+    axes: Any = None
+    count_include_pad: Any = False
+    border: Any = None
+    dtype: Any = None
+    empty: Any = None
+    backend: Any = None
+    indices: bool = False
+    """True to return ``(y, indices)``."""
+
+
+def _no_runner(request: Request, x: Array, out: Array | None) -> Any:
+    raise RuntimeError("poolwise is not fully imported: nothing runs its operators yet")
+
+
+_runner: Callable[[Request, Array, Array | None], Any] = _no_runner
+
+
+def install_runner(runner: Callable[[Request, Array, Array | None], Any]) -> None:
+    """Say who runs requests. Operators know nothing of backends; `poolwise.execute` installs itself here."""
+    global _runner
+    _runner = runner
+
+
+def run(request: Request, x: Array, out: Array | None = None) -> Any:
+    """Run a request on an array of any framework."""
+    return _runner(request, x, out)

@@ -1,0 +1,199 @@
+"""torch: its tensors as a `Framework`, and the one bridge to its autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat.torch as xp
+import numpy as np
+import torch
+from torch.autograd import Function, forward_ad
+
+from ..backends.generic import GenericKernel
+from ..backends.protocol import Residual
+from ..dispatch import Plan
+from ..messages import refuse, refuse_type
+from ..spec import DTYPES
+
+__all__ = ["TORCH", "TorchFramework"]
+
+Tensor = torch.Tensor
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+class TorchFramework:
+    """torch tensors of any device; strided layouts only."""
+
+    name = "torch"
+    xp = xp
+
+    def dtype_name(self, x: Tensor) -> str:
+        return str(x.dtype).removeprefix("torch.")
+
+    def strides(self, x: Tensor) -> tuple[int, ...]:
+        return x.stride()
+
+    def device(self, x: Tensor) -> str:
+        return x.device.type
+
+    def address(self, x: Tensor) -> int:
+        return x.data_ptr()
+
+    def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor) -> Tensor:
+        dense = torch.empty([shape[axis] for axis in order], dtype=getattr(torch, dtype), device=like.device)
+        return dense.permute(sorted(range(len(order)), key=order.__getitem__))
+
+    def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
+        return torch.from_numpy(x if x.flags.writeable else x.copy()).to(like.device)
+
+    def cast(self, x: Tensor, dtype: str) -> Tensor:
+        return x.to(getattr(torch, dtype))
+
+    def check(self, x: Tensor, where: str) -> None:
+        if x.layout is not torch.strided or x.is_quantized:
+            raise refuse_type(
+                where,
+                "this tensor does not pool",
+                got=f"layout {x.layout}" + (", quantized" if x.is_quantized else ""),
+                expected="a dense strided tensor",
+                hint="x.dequantize()" if x.is_quantized else "x.to_dense()",
+            )
+
+    def check_out(self, out: Any, x: Tensor, where: str) -> None:
+        if not isinstance(out, torch.Tensor) or out.device != x.device:
+            raise refuse_type(
+                where,
+                "out is not a tensor beside x",
+                got=f"out of type {type(out).__name__}" + (f" on {out.device}" if isinstance(out, torch.Tensor) else ""),
+                expected=f"a torch tensor on {x.device}",
+                hint="torch.empty_like of the result",
+            )
+        if torch.is_grad_enabled() and (out.requires_grad or x.requires_grad):
+            raise refuse(
+                where,
+                "out does not go with gradients",
+                got="a tensor that requires grad",
+                expected="neither x nor out to require grad",
+                hint="no out, or torch.no_grad()",
+            )
+        if x.device.type != "meta" and _overlap(out, x):
+            raise refuse(
+                where,
+                "out overlaps the input",
+                got="out and x in the same memory",
+                expected="memory of its own, since windows are read while the result is written",
+                hint="torch.empty for out, or no out",
+            )
+
+    def scatter(self, values: Any, at: Any, shape: tuple[int, int], like: Tensor, duplicates: str) -> Tensor:
+        flat = torch.zeros(shape, dtype=like.dtype, device=like.device)
+        if values is None:
+            return flat
+        if duplicates == "sum":
+            return flat.scatter_add(1, at, values)
+        # The last of equal positions, and the largest, are found by number: the same on every run and device.
+        place = torch.arange(at.shape[1], device=at.device).expand_as(at)
+        if duplicates == "max":
+            order = torch.argsort(values, dim=1, stable=True)
+            values, at = values.gather(1, order), at.gather(1, order)
+        winner = torch.full(shape, -1, dtype=torch.int64, device=at.device).scatter_reduce(1, at, place, "amax")
+        return torch.where(winner >= 0, values.gather(1, winner.clamp(min=0)), flat)
+
+    def apply(self, plan: Plan, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+        if _transformed(x):
+            return _traced(plan, x, out, indices)
+        if torch.is_grad_enabled() and x.requires_grad and DTYPES[plan.problem.out_dtype] == "float":
+            return Pool.apply(x, plan, indices)
+        x = x.resolve_neg().detach()
+        y, residual = plan.kernel.forward(self, x, out, save=indices)
+        return (y, plan.kernel.indices(self, residual)) if indices else y
+
+
+TORCH = TorchFramework()
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """True where the two tensors' storage ranges meet."""
+    if not a.numel() or not b.numel() or a.untyped_storage().data_ptr() != b.untyped_storage().data_ptr():
+        return False
+    spans = []
+    for x in (a, b):
+        reach = sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
+        spans.append((x.data_ptr(), x.data_ptr() + (reach + 1) * x.element_size()))
+    return spans[0][0] < spans[1][1] and spans[1][0] < spans[0][1]
+
+
+def _transformed(x: Tensor) -> bool:
+    """True for tensors whose memory is not their value: subclasses, `torch.func` transforms, forward-mode AD."""
+    if type(x) not in PLAIN or forward_ad._current_level >= 0:
+        return True
+    return torch._C._functorch.is_functorch_wrapped_tensor(x) or x.device.type == "meta"
+
+
+def _traced(plan: Plan, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+    """The definition in torch's own operations, which every transform can see through."""
+    if indices or out is not None:
+        raise refuse(
+            plan.problem.where,
+            "indices and out are not served under a transform",
+            got=f"{type(x).__name__} under torch.func, forward-mode AD or a subclass",
+            expected="values only",
+            hint="the function without indices or out",
+        )
+    return GenericKernel(plan.problem).differentiable_forward(TORCH, x)
+
+
+class Pool(Function):
+    """Any operator over any windows, with its gradient. Old-style on purpose: `setup_context` costs 50 us a call."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: Plan, indices: bool) -> Any:
+        y, residual = plan.kernel.forward(TORCH, x.resolve_neg().detach(), None, save=True)
+        ctx.plan, ctx.order = plan, residual.order
+        if plan.problem.op.traits.saves == "input":
+            ctx.save_for_backward(x, y)
+        else:
+            ctx.save_for_backward(*residual.arrays)
+        if not indices:
+            return y
+        found = plan.kernel.indices(TORCH, residual)
+        ctx.mark_non_differentiable(found)
+        return y, found
+
+    @staticmethod
+    def backward(ctx: Any, gy: Tensor, _: Any = None) -> tuple[Tensor, None, None]:
+        saved, plan = ctx.saved_tensors, ctx.plan
+        if plan.problem.op.traits.saves != "input":
+            return Transposed.apply(gy, plan, ctx.order, *saved), None, None
+        if torch.is_grad_enabled():  # a gradient that will be differentiated again
+            return GenericKernel(plan.problem).differentiable_backward(TORCH, saved[0], gy), None, None
+        return plan.kernel.backward(TORCH, gy, Residual(saved, ctx.order)), None, None
+
+
+class Transposed(Function):
+    """The gradient of an operator that is linear, or linear once the elements are picked; linear itself."""
+
+    @staticmethod
+    def forward(ctx: Any, gy: Tensor, plan: Plan, order: tuple[int, ...], *saved: Tensor) -> Tensor:
+        ctx.plan, ctx.order = plan, order
+        ctx.save_for_backward(*saved)
+        return plan.kernel.backward(TORCH, gy.detach(), Residual(saved, order))
+
+    @staticmethod
+    def backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
+        plan, saved = ctx.plan, ctx.saved_tensors
+        if not saved:
+            return Pool.apply(ggx, plan, False), None, None
+        at = plan.kernel.indices(TORCH, Residual(saved, ctx.order))
+        return _picked(plan, ggx, at), None, None, None
+
+
+def _picked(plan: Plan, x: Tensor, at: Tensor) -> Tensor:
+    """The elements of `x` at flat positions per plane; differentiable in torch's own operations."""
+    problem = plan.problem
+    others = tuple(axis for axis in range(x.ndim) if axis not in problem.axes)
+    order = others + problem.axes
+    lead = [x.shape[axis] for axis in others]
+    moved = x.permute(order).reshape(*lead, -1).gather(-1, at.permute(order).reshape(*lead, -1))
+    back = tuple(sorted(range(x.ndim), key=order.__getitem__))
+    return moved.reshape([problem.out_shape[axis] for axis in order]).permute(back)
