@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-from . import execute as _execute  # installs itself as what runs the operators
+from . import execute as _execute  # noqa: F401 - installs itself as what runs the operators
 from .backends.cpu import get_num_threads, set_num_threads
 from .config import show_config
 from .ops import OPS

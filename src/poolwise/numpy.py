@@ -75,7 +75,11 @@ class NumpyFramework:
             )  # fmt: skip
         if not out.flags.writeable:
             raise refuse(
-                where, "out is read-only", got="an array that is not writable", expected="a writable one", hint="out.copy()"
+                where,
+                "out is read-only",
+                got="an array that is not writable",
+                expected="a writable one",
+                hint="out.copy()",
             )
         if np.may_share_memory(out, x):
             raise refuse(

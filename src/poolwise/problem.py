@@ -170,7 +170,9 @@ def _scheme(where: str, args: WindowArgs, n: int, order: list[int]) -> Scheme:
     dilation = _ints(where, "dilation", args.dilation, n, 1)
     ceil_mode = _flag(where, "ceil_mode", args.ceil_mode)
     if args.padding is None:
-        padding: Any = pick(tuple(((k - 1) * d // 2, (k * d - d + 1) // 2) for k, d in zip(window, dilation, strict=True)))
+        padding: Any = pick(
+            tuple(((k - 1) * d // 2, (k * d - d + 1) // 2) for k, d in zip(window, dilation, strict=True))
+        )
     elif isinstance(args.padding, str):
         padding = _choice(where, "padding", args.padding, PADDINGS)
     else:
@@ -188,7 +190,8 @@ def _axes(where: str, name: str, axes: Any, given: int | None, lead: Any, ndim: 
                 "which axes to pool is not said",
                 got=f"an array of {ndim} axes{shown_lead} and no axes=",
                 expected=f"axes=, or one number per pooled axis in {name}" if lead is not None else "axes=",
-                hint=f"{axis_names}" + ("" if lead is None else f", or {name}=({shown(lead)}, {shown(lead)}) for the last two"),
+                hint=f"{axis_names}"
+                + ("" if lead is None else f", or {name}=({shown(lead)}, {shown(lead)}) for the last two"),
             )
         given = 1 if given is None else given
         if not 1 <= given <= ndim:
@@ -381,7 +384,9 @@ def _check_filter(where: str, scheme: Scheme) -> None:
         raise refuse(
             where,
             "this filter is not served",
-            got=f"window={scheme.window}" if isinstance(scheme, Sliding) else f"{type(scheme).__name__.lower()} windows",
+            got=f"window={scheme.window}"
+            if isinstance(scheme, Sliding)
+            else f"{type(scheme).__name__.lower()} windows",
             expected=f"sliding windows of 1 to {FILTER_LIMIT}",
             hint="blur_pool(x, 3, ...), or avg over these windows",
         )

@@ -71,7 +71,9 @@ def global_avg_pool(x: Array, *, axes: Ints | None = None, dtype: Any = None, ba
     >>> pw.global_avg_pool(np.array([[1.0, 5.0], [7.0, 3.0]]), axes=(0, 1))
     array([[4.]])
     """
-    return run(Request("global_avg_pool", AVG, WindowArgs("global"), AVG.params(), axes=axes, dtype=dtype, backend=backend), x)
+    return run(
+        Request("global_avg_pool", AVG, WindowArgs("global"), AVG.params(), axes=axes, dtype=dtype, backend=backend), x
+    )
 
 
 def max_blur_pool(

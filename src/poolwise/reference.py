@@ -40,7 +40,9 @@ def _windows(problem: Problem) -> Iterator[tuple[tuple[int, ...], list[tuple[int
         yield index, [nominal[tap] for tap in real], divisor, kept
 
 
-def _taps(problem: Problem, plane: np.ndarray, at: list[tuple[int, ...]], divisor: float, kept: np.ndarray | None) -> Taps:
+def _taps(
+    problem: Problem, plane: np.ndarray, at: list[tuple[int, ...]], divisor: float, kept: np.ndarray | None
+) -> Taps:
     values = np.array([plane[position] for position in at]).astype(_wide(problem))
     floating = np.isdtype(values.dtype, "real floating")
     return Taps(

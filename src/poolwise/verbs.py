@@ -157,7 +157,9 @@ def adaptive_pool(
     args = WindowArgs("adaptive", output_size=output_size)
     params_value = parameters("adaptive_pool", chosen, params)
     return run(
-        Request("adaptive_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend), x, out
+        Request("adaptive_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend),
+        x,
+        out,
     )
 
 

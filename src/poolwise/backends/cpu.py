@@ -101,7 +101,9 @@ class CpuKernel:
         native = _native(problem, strides, order)
         if save and problem.op.traits.saves == "offsets":
             offsets = framework.empty(problem.out_shape, problem.offset_dtype, order, x)
-            native.forward_offsets(framework.address(x), framework.address(y), framework.address(offsets), get_num_threads())
+            native.forward_offsets(
+                framework.address(x), framework.address(y), framework.address(offsets), get_num_threads()
+            )
             return y, Residual((offsets,), order)
         native.forward(framework.address(x), framework.address(y), get_num_threads())
         if not save:
@@ -133,7 +135,9 @@ class CpuKernel:
         native.offsets_to_indices(framework.address(offsets), framework.address(flat), get_num_threads())
         return flat
 
-    def _dense(self, framework: Framework, x: Array, shape: tuple[int, ...], dtype: str, order: tuple[int, ...]) -> Array:
+    def _dense(
+        self, framework: Framework, x: Array, shape: tuple[int, ...], dtype: str, order: tuple[int, ...]
+    ) -> Array:
         """The array itself where it is dense in this memory order, else a copy that is."""
         expected = _dense_strides(shape, order)
         actual = framework.strides(x)

@@ -69,7 +69,9 @@ class GenericKernel:
             results, chosen = [], []
             for chunk in self._chunks(framework, x):
                 taps = self._gather(framework, source[planes], chunk)
-                results.append(self._narrow(framework, self._empty(xp, taps, problem.op.forward(xp, taps, problem.params))))
+                results.append(
+                    self._narrow(framework, self._empty(xp, taps, problem.op.forward(xp, taps, problem.params)))
+                )
                 if offsets is not None:
                     chosen.append(framework.cast(problem.op.select(xp, taps), problem.offset_dtype))
             self._put(xp, target, planes, results)
@@ -87,7 +89,9 @@ class GenericKernel:
         target, seen = self._moved(framework, gx), self._planes(framework, gy)
         saved = [self._planes(framework, array) for array in residual.arrays]
         for planes in _spans(seen.shape[0], self._planes_at_once()):
-            total = framework.asarray(np.zeros((planes.stop - planes.start, math.prod(problem.windows.sizes)), wide), gy)
+            total = framework.asarray(
+                np.zeros((planes.stop - planes.start, math.prod(problem.windows.sizes)), wide), gy
+            )
             for chunk in self._chunks(framework, gy):
                 part = framework.cast(seen[planes, chunk.rows], wide)
                 per_tap = self._per_tap(framework, chunk, part, [array[planes] for array in saved])
@@ -126,7 +130,9 @@ class GenericKernel:
             table = framework.asarray(chunk.index, offsets)
             tap = framework.cast(source[:, chunk.rows], "int64")
             rows = xp.arange(table.shape[0], device=tap.device) * table.shape[1]
-            chunks.append(xp.reshape(xp.take(xp.reshape(table, (-1,)), xp.reshape(tap + rows, (-1,)), axis=0), tap.shape))
+            chunks.append(
+                xp.reshape(xp.take(xp.reshape(table, (-1,)), xp.reshape(tap + rows, (-1,)), axis=0), tap.shape)
+            )
         self._put(xp, target, slice(0, source.shape[0]), chunks)
         return flat
 

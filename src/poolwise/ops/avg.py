@@ -132,6 +132,14 @@ def avg_pool(
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
     request = Request(
-        "avg_pool", AVG, args, AvgParams(), axes=axes, count_include_pad=count_include_pad, dtype=dtype, empty=empty, backend=backend
+        "avg_pool",
+        AVG,
+        args,
+        AvgParams(),
+        axes=axes,
+        count_include_pad=count_include_pad,
+        dtype=dtype,
+        empty=empty,
+        backend=backend,
     )
     return run(request, x, out)

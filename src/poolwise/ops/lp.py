@@ -25,11 +25,19 @@ class LpParams(Params):
     def __post_init__(self) -> None:
         if isinstance(self.p, bool) or not isinstance(self.p, (int, float)):
             raise refuse_type(
-                "lp_pool", "p is not a number", got=f"p={shown(self.p)}", expected="a number above 0, or inf", hint="p=2"
+                "lp_pool",
+                "p is not a number",
+                got=f"p={shown(self.p)}",
+                expected="a number above 0, or inf",
+                hint="p=2",
             )
         if not self.p > 0:
             raise refuse(
-                "lp_pool", "p is out of range", got=f"p={self.p}", expected="0 < p <= inf", hint="p=2, or sum_pool for p=0"
+                "lp_pool",
+                "p is out of range",
+                got=f"p={self.p}",
+                expected="0 < p <= inf",
+                hint="p=2, or sum_pool for p=0",
             )
         object.__setattr__(self, "p", float(self.p))
 

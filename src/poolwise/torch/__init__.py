@@ -2,5 +2,35 @@
 
 from __future__ import annotations
 
-from .layers import *  # noqa: F403
-from .layers import __all__ as __all__
+from .adaptive import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
+from .more import BlurPool2d, MaxBlurPool2d, MedianPool2d, MinPool2d
+from .sliding import AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+
+__all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "BlurPool2d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxBlurPool2d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MedianPool2d",
+    "MinPool2d",
+]

@@ -64,7 +64,8 @@ class TorchFramework:
             raise refuse_type(
                 where,
                 "out is not a tensor beside x",
-                got=f"out of type {type(out).__name__}" + (f" on {out.device}" if isinstance(out, torch.Tensor) else ""),
+                got=f"out of type {type(out).__name__}"
+                + (f" on {out.device}" if isinstance(out, torch.Tensor) else ""),
                 expected=f"a torch tensor on {x.device}",
                 hint="torch.empty_like of the result",
             )
