@@ -31,7 +31,7 @@ class NumpyFramework:
         return x.ctypes.data
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-        kind = like.dtype if dtype == like.dtype.name else np.dtype(dtype)
+        kind = like.dtype if dtype == like.dtype.name else _dtype(dtype)
         dense = np.empty([shape[axis] for axis in order], kind)
         return dense.transpose(sorted(range(len(order)), key=order.__getitem__))
 
@@ -39,7 +39,7 @@ class NumpyFramework:
         return x
 
     def cast(self, x: np.ndarray, dtype: str) -> np.ndarray:
-        return x.astype(np.dtype(dtype), copy=False)
+        return x.astype(x.dtype if dtype == x.dtype.name else _dtype(dtype), copy=False)
 
     def check(self, x: np.ndarray, where: str) -> None:
         if isinstance(x, np.ma.MaskedArray):
@@ -58,7 +58,7 @@ class NumpyFramework:
                 expected="native byte order",
                 hint='x.astype(x.dtype.newbyteorder("="))',
             )
-        if any(stride % x.itemsize for stride in x.strides) or not x.flags.aligned:
+        if x.itemsize and (any(stride % x.itemsize for stride in x.strides) or not x.flags.aligned):
             raise refuse(
                 where,
                 "the array's elements are not aligned in memory",
@@ -110,6 +110,19 @@ class NumpyFramework:
     def apply(self, plan: Any, x: np.ndarray, out: np.ndarray | None, indices: bool) -> Any:
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
+
+
+def _dtype(name: str) -> np.dtype:
+    try:
+        return np.dtype(name)
+    except TypeError:  # bfloat16 is NumPy's only once ml_dtypes has registered it
+        raise refuse_type(
+            "pool",
+            f"NumPy has no {name} here",
+            got=f"dtype={name!r}",
+            expected="one of NumPy's own dtypes",
+            hint="import ml_dtypes first, which brings bfloat16 along",
+        ) from None
 
 
 NUMPY = NumpyFramework()

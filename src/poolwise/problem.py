@@ -81,7 +81,7 @@ def state(request: Request, shape: tuple[int, ...], dtype: str) -> Problem:
     out_dtype = _out_dtype(request, dtype)
     border = _choice(where, "border", request.border, BORDERS) if op.weights else None
     include = _flag(where, "count_include_pad", request.count_include_pad)
-    empty = _empty(where, request.empty)
+    empty = None if request.empty is None else _empty(where, request.empty, out_dtype)
     if border is not None:
         _check_filter(where, scheme)
     return _problem(where, op, request.params, shape, dtype, out_dtype, axes, scheme, include, border, empty)
@@ -305,8 +305,9 @@ def _pads(where: str, value: Any, n: int) -> tuple[tuple[int, int], ...]:
 def _draws(where: str, value: Any, n: int) -> tuple[float, ...]:
     """One uniform draw in [0, 1) per pooled axis."""
     try:
-        listed = tuple(float(entry) for entry in value) if _is_sequence(value) else (float(value),) * n
-    except (TypeError, ValueError):
+        entries = tuple(value) if _is_sequence(value) else (value,) * n
+        listed = () if any(isinstance(entry, (str, bytes, bool)) for entry in entries) else tuple(map(float, entries))
+    except (TypeError, ValueError, OverflowError):
         listed = ()
     if len(listed) != n or not all(0 <= draw < 1 for draw in listed):
         raise refuse(
@@ -339,19 +340,25 @@ def _choice(where: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
     )
 
 
-def _empty(where: str, value: Any) -> float | None:
-    if value is None:
-        return None
+def _empty(where: str, value: Any, dtype: str) -> float:
+    """The value of windows without elements, which the result's dtype must be able to hold."""
+    low, high = -math.inf, math.inf
+    if DTYPES[dtype] != "float":
+        bits = 1 if dtype == "bool" else 8 * itemsize(dtype)
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.startswith("int") else (0, (1 << bits) - 1)
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = None if isinstance(value, (str, bytes)) else float(value) + 0.0  # no -0.0: equal problems are one
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or (high < math.inf and not (number.is_integer() and low <= number <= high)):
         raise refuse_type(
             where,
-            "empty is not a number",
-            got=f"empty={shown(value)}",
-            expected="the value of windows that see padding only",
+            "empty is not a number that the result holds",
+            got=f"empty={shown(value)} for a result of {dtype}",
+            expected="a number" if high == math.inf else f"a whole number from {low} to {high}",
             hint="empty=0",
-        ) from None
+        )
+    return number
 
 
 def _out_dtype(request: Request, dtype: str) -> str:

@@ -25,8 +25,10 @@ DTYPES = {
 """Every dtype that pools, and its kind."""
 
 HALF = ("float16", "bfloat16")
-EVERY_DTYPE = {name: "uint8" if name == "bool" else "float32" if name in HALF else name for name in DTYPES}
-"""Wide dtypes of operators that only compare: each dtype itself; half types through float32, which is exact."""
+EVERY_DTYPE = {name: "float32" if name in HALF else name for name in DTYPES}
+EVERY_DTYPE |= {"bool": "uint8", "uint16": "int32", "uint32": "int64"}
+"""Wide dtypes of operators that only compare: each dtype itself, or one that holds it exactly where frameworks cannot
+sort or compare it (torch has no order on uint16 and uint32)."""
 FLOATS = {"float16": "float32", "bfloat16": "float32", "float32": "float64", "float64": "float64"}
 """Wide dtypes of sums: float32 adds up in float64, so that no finite input overflows."""
 INTEGERS = {name: "uint64" if name == "uint64" else "int64" for name, kind in DTYPES.items() if kind == "integer"}

@@ -67,6 +67,7 @@ def max_unpool(
             where, "values and indices are of different kinds", got=f"{type(values).__name__} and {type(indices).__name__}",
             expected="two arrays of one framework", hint="indices as max_pool_with_indices gave them",
         )  # fmt: skip
+    framework.check(indices, where)
     if framework.dtype_name(values) not in DTYPES:
         raise refuse_type(
             where, "this dtype does not pool", got=framework.dtype_name(values), expected=f"one of {', '.join(DTYPES)}",

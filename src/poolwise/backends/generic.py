@@ -57,6 +57,7 @@ class GenericKernel:
 
     problem: Problem
 
+    @np.errstate(all="ignore")  # NaN and infinities are values here, nothing to warn of
     def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
         problem, xp = self.problem, framework.xp
         order = memory_order(problem.shape, framework.strides(x), problem.axes)
@@ -82,6 +83,7 @@ class GenericKernel:
         kept = {"nothing": (), "offsets": (offsets,), "input": (x, y)}[problem.op.traits.saves]
         return y, Residual(kept, order)
 
+    @np.errstate(all="ignore")
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
         problem, xp = self.problem, framework.xp
         wide = "float64" if problem.op.wide[problem.dtype] == "float64" else "float32"
@@ -174,7 +176,7 @@ class GenericKernel:
             return None if array is None else framework.asarray(array, like)
 
         rounds = DTYPES[problem.out_dtype] != "float"
-        whole = math.prod(problem.windows.radix)
+        whole = math.prod(axis.window for axis in problem.windows.axes)
         taps = Taps(None, put(valid), put(count), put(divisor), put(weight), whole, rounds)
         return Chunk(rows, index, valid, taps)
 
@@ -185,7 +187,8 @@ class GenericKernel:
         return _with_values(chunk.taps, framework.cast(values, wide))
 
     def _empty(self, xp: Any, taps: Taps, y: Array) -> Array:
-        if self.problem.empty is None or not self.problem.windows.any_empty:
+        filled = self.problem.border not in (None, "zeros")  # a border fills windows that see padding only
+        if self.problem.empty is None or filled or not self.problem.windows.any_empty:
             return y
         return xp.where(taps.count > 0, y, xp.full_like(y, self.problem.empty))
 

@@ -237,5 +237,8 @@ class Fractional(Scheme):
             return _listed(size, start, np.full_like(start, window))
         alpha = size / outputs
         bound = np.ceil(alpha * (i + draw)).astype(np.int64) - math.ceil(alpha * draw)
+        # A draw too small to change i + draw would leave a region empty: each is held to one element at least.
+        whole = np.arange(outputs, dtype=np.int64)
+        bound = whole + np.maximum.accumulate(np.clip(bound - whole, 0, size - outputs))
         bound = np.append(bound, size)
         return _listed(size, bound[:-1], np.diff(bound))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from ..messages import refuse, shown
@@ -10,22 +11,25 @@ from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Reque
 
 __all__ = ["AVG", "AvgParams", "avg_pool"]
 
+LIMIT = 1 << 31
+
 
 @dataclass(frozen=True)
 class AvgParams(Params):
     """What to divide by instead of the number of elements, as torch's ``divisor_override``."""
 
-    divisor: float | None = None
+    divisor: int | None = None
 
     def __post_init__(self) -> None:
         if self.divisor is None:
             return
-        if isinstance(self.divisor, bool) or not isinstance(self.divisor, (int, float)) or not self.divisor:
+        whole = isinstance(self.divisor, Integral) and not isinstance(self.divisor, bool)
+        if not whole or not 0 < abs(self.divisor) < LIMIT:
             raise refuse(
                 "avg_pool",
-                "the divisor is not a number to divide by",
+                "the divisor is not a whole number to divide by",
                 got=f"divisor={shown(self.divisor)}",
-                expected="a number other than 0, or None for the number of elements",
+                expected="an int other than 0 and below 2**31, or None for the number of elements",
                 hint="divisor=1, or sum_pool",
             )
 
@@ -50,7 +54,8 @@ def forward(xp: Any, taps: Taps, params: AvgParams) -> Array:
     rest = rest % n
     if not taps.rounds:
         return xp.astype(whole, xp.float64) + xp.astype(rest, xp.float64) / xp.astype(n, xp.float64)
-    up = (rest * 2 > n) | ((rest * 2 == n) & (whole % 2 != 0))
+    beyond = rest * 2 > n if params.divisor is None or params.divisor > 0 else rest * 2 < n
+    up = beyond | ((rest * 2 == n) & (whole % 2 != 0))
     return whole + xp.astype(up, whole.dtype)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from ..messages import refuse, refuse_type, shown
 from ..spec import FLOATS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
 
 __all__ = ["LP", "LpParams", "lp_pool"]
+
+LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class LpParams(Params):
     """Weigh the windows that the edge cuts as if they were whole, as torch's layer does in ceil mode."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.p, bool) or not isinstance(self.p, (int, float)):
+        if isinstance(self.p, bool) or not isinstance(self.p, Real):
             raise refuse_type(
                 "lp_pool",
                 "p is not a number",
@@ -31,11 +35,11 @@ class LpParams(Params):
                 expected="a number above 0, or inf",
                 hint="p=2",
             )
-        if not self.p > 0:
+        if not self.p > 0 or LARGEST < self.p < math.inf:
             raise refuse(
                 "lp_pool",
                 "p is out of range",
-                got=f"p={self.p}",
+                got=f"p={shown(self.p)}",
                 expected="0 < p <= inf",
                 hint="p=2, or sum_pool for p=0",
             )
@@ -51,8 +55,10 @@ def forward(xp: Any, taps: Taps, params: LpParams) -> Array:
         return largest
     usable = (largest > 0) & (largest < xp.inf)
     unit = xp.where(usable, largest, xp.ones_like(largest))
-    terms = (size / unit[..., None]) ** params.p
-    total = xp.sum(xp.where(v < 0, -terms, terms) if params.signed else terms, axis=-1)
+    scaled = size / unit[..., None]
+    # Signed terms are smooth in v, for autodiff too: at 0 the derivative of v * |v|^0 is 1, that of |v| has no side.
+    terms = v / unit[..., None] * scaled ** (params.p - 1) if params.signed else scaled**params.p
+    total = xp.sum(terms, axis=-1)
     if params.rescale:
         total = total * (taps.whole / xp.astype(taps.count, total.dtype))
     root = unit * xp.abs(total) ** (1 / params.p)
@@ -67,7 +73,8 @@ def vjp(xp: Any, taps: Taps, params: LpParams, y: Array, gy: Array) -> Array:
         tap = xp.arange(taps.valid.shape[-1], device=gy.device)
         first = (xp.argmax(size, axis=-1)[..., None] == tap) & (v != 0)
         return xp.where(first, xp.where(v < 0, -gy[..., None], gy[..., None]), xp.zeros_like(v))
-    live = (size > 0) & (norm > 0)
+    # A signed sum (p = 1) passes its gradient to zeros as well; every other power is flat there, or has no slope.
+    live = (norm > 0) & ((size > 0) | (params.signed and params.p == 1))
     both_infinite = (size == xp.inf) & (norm == xp.inf)
     one = xp.ones_like(size)
     ratio = xp.where(live & ~both_infinite, size, one) / xp.where(live & ~both_infinite, norm, one)

@@ -13,6 +13,7 @@ from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
 from ..messages import refuse, refuse_type
+from ..numpy import NUMPY
 from ..spec import DTYPES
 
 __all__ = ["TORCH", "TorchFramework"]
@@ -90,6 +91,9 @@ class TorchFramework:
         flat = torch.zeros(shape, dtype=like.dtype, device=like.device)
         if values is None:
             return flat
+        if values.dtype in (torch.uint16, torch.uint32, torch.uint64) and values.device.type == "cpu":
+            # torch can neither gather nor add these; the same memory is a NumPy array.
+            return torch.from_numpy(NUMPY.scatter(values.numpy(), at.numpy(), shape, values.numpy(), duplicates))
         if duplicates == "sum":
             return flat.scatter_add(1, at, values)
         # The last of equal positions, and the largest, are found by number: the same on every run and device.
@@ -106,6 +110,8 @@ class TorchFramework:
         if torch.is_grad_enabled() and x.requires_grad and DTYPES[plan.problem.out_dtype] == "float":
             return Pool.apply(x, plan, indices)
         x = x.resolve_neg().detach()
+        if x.dtype == torch.uint64 and plan.backend == "generic" and x.device.type == "cpu":
+            return _in_numpy(plan, x, out, indices)
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
 
@@ -142,6 +148,17 @@ def _traced(plan: Plan, x: Tensor, out: Tensor | None, indices: bool) -> Any:
             hint="the function without indices or out",
         )
     return GenericKernel(plan.problem).differentiable_forward(TORCH, x)
+
+
+def _in_numpy(plan: Plan, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+    """The definition on the same memory as a NumPy array: torch has no arithmetic and no order on uint64."""
+    found = NUMPY.apply(plan, x.numpy(), None, indices)
+    y = found[0] if indices else found
+    half = y.dtype.name == "bfloat16"
+    y = torch.from_numpy(y.view(np.int16)).view(torch.bfloat16) if half else torch.from_numpy(y)
+    if out is not None:
+        y = out.copy_(y)
+    return (y, torch.from_numpy(found[1])) if indices else y
 
 
 class Pool(Function):
@@ -184,9 +201,19 @@ class Transposed(Function):
     def backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
         plan, saved = ctx.plan, ctx.saved_tensors
         if not saved:
-            return Pool.apply(ggx, plan, False), None, None
+            return _without_empty(plan, Pool.apply(ggx, plan, False)), None, None
         at = plan.kernel.indices(TORCH, Residual(saved, ctx.order))
-        return _picked(plan, ggx, at), None, None, None
+        return _without_empty(plan, _picked(plan, ggx, at)), None, None, None
+
+
+def _without_empty(plan: Plan, y: Tensor) -> Tensor:
+    """Zero where a window sees padding only: its value is a constant."""
+    problem = plan.problem
+    if problem.empty is None or not problem.windows.any_empty or problem.border not in (None, "zeros"):
+        return y
+    lengths = [n if axis in problem.axes else 1 for axis, n in enumerate(problem.out_shape)]
+    real = TORCH.asarray(problem.windows.divisor(False) > 0, y).reshape(lengths)
+    return torch.where(real, y, torch.zeros_like(y))
 
 
 def _picked(plan: Plan, x: Tensor, at: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..messages import refuse
+from ..messages import refuse, shown
 from ..spec import Ints, Padding, PoolOp, Request, WindowArgs, run
 
 __all__ = [
@@ -42,6 +42,16 @@ class Layer(torch.nn.Module):
                 expected=f"(N, C, *spatial) or (C, *spatial) with {self.spatial} spatial axes",
                 hint="x.unsqueeze(0) to add a batch axis",
             )
+        for name in ("kernel_size", "output_size"):
+            value = getattr(self, name, None)
+            if isinstance(value, (tuple, list)) and len(value) != self.spatial:
+                raise refuse(
+                    type(self).__name__,
+                    f"{name} has the wrong length",
+                    got=f"{name}={shown(value)}",
+                    expected=f"one number, or {self.spatial}",
+                    hint=f"{name}=2",
+                )
 
 
 class SlidingLayer(Layer):
@@ -53,6 +63,20 @@ class SlidingLayer(Layer):
     padding: Padding | None = 0
     dilation: Ints = 1
     ceil_mode: bool = False
+
+    def _limit_padding(self) -> None:
+        """As torch's layers: padding beyond half of the window is refused there as a mistake."""
+        given = (self.kernel_size, self.padding, self.dilation)
+        for window, padding, dilation in zip(*map(self._each, given), strict=False):
+            numbers = all(type(n) is int for n in (window, padding, dilation))
+            if numbers and window > 0 < dilation and 2 * padding > dilation * (window - 1) + 1:
+                raise refuse(
+                    type(self).__name__,
+                    "padding is more than half of the window",
+                    got=f"padding={padding} for a window of {window}, dilation {dilation}",
+                    expected=f"at most {(dilation * (window - 1) + 1) // 2}, as torch",
+                    hint="less padding, or poolwise's functions, which have no such limit",
+                )
 
     def _run(self, x: Tensor, params: Any = None, indices: bool = False, **options: Any) -> Any:
         self._check(x)

@@ -50,6 +50,7 @@ class _MaxPool(SlidingLayer):
         self.ceil_mode = ceil_mode
 
     def forward(self, x: Tensor) -> Any:
+        self._limit_padding()
         if self.return_indices:
             return self._run(x, indices=True)
         # torch pads with -inf: a dilated window that sees padding only gives that.
@@ -111,6 +112,7 @@ class _AvgPool(SlidingLayer):
         self.divisor_override = divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
+        self._limit_padding()
         params = AvgParams(self.divisor_override)
         # torch pads with zeros: where they count, a window that sees padding only has a mean of 0.
         empty = 0.0 if self.count_include_pad else None

@@ -1,0 +1,366 @@
+// Sums: the accumulators, and the family that walks with them. avg and lp are sums with another finish.
+#pragma once
+
+#include "half.hpp"
+#include "walk.hpp"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace poolwise {
+namespace {
+
+// GCC 12 splits __builtin_convertvector from float to double into halves; these are one instruction. (The masked form:
+// the plain one warns about its own undefined operand.)
+template <class V, class N>
+inline __attribute__((always_inline)) V widen_vector(N v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(N) == 32 && same<decltype(v[0] + 0), float>) return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32 && sizeof(N) == 16 && same<decltype(v[0] + 0), float>) return (V)_mm256_cvtps_pd((__m128)v);
+#endif
+  return __builtin_convertvector(v, V);
+}
+
+template <class A>
+struct PlainSum {
+  using Acc = A;
+  struct Row {
+    Acc* sum;
+    Row at(i64 n) const { return {sum + n}; }
+  };
+  static Row take_row(Scratch& scratch, i64 n) { return {scratch.take<Acc>(n)}; }
+
+  template <class V>
+  struct State {
+    V sum;
+    inline __attribute__((always_inline)) void add(V x) { sum += x; }
+    inline __attribute__((always_inline)) void add(State other) { sum += other.sum; }
+    inline __attribute__((always_inline)) State<Acc> lane(int l) const {
+      if constexpr (same<V, Acc>) return *this; else return {sum[l]};
+    }
+    static inline __attribute__((always_inline)) State from(V x) { return {x}; }
+    static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
+    inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
+  };
+};
+
+// A sum in double with the exact rounding error of each addition summed beside it (Knuth's TwoSum): the error is below
+// one unit in the last place plus n * 2^-104 * sum|x|.
+struct PairSum {
+  using Acc = double;
+  struct Row {
+    double *high, *low;
+    Row at(i64 n) const { return {high + n, low + n}; }
+  };
+  static Row take_row(Scratch& scratch, i64 n) {
+    double* high = scratch.take<double>(n);
+    return {high, scratch.take<double>(n)};
+  }
+
+  template <class V>
+  struct State {
+    V high, low;
+    inline __attribute__((always_inline)) void add(V x) {
+      const V sum = high + x, part = sum - high;
+      low += (high - (sum - part)) + (x - part);
+      high = sum;
+    }
+    inline __attribute__((always_inline)) void add(State other) {
+      add(other.high);
+      low += other.low;
+    }
+    inline __attribute__((always_inline)) State<double> lane(int l) const {
+      if constexpr (same<V, double>) return *this; else return {high[l], low[l]};
+    }
+    static inline __attribute__((always_inline)) State from(V x) { return {x, V{}}; }
+    static inline __attribute__((always_inline)) State from(Row r, i64 i) {
+      return {load<V>(r.high + i), load<V>(r.low + i)};
+    }
+    inline __attribute__((always_inline)) void to(Row r, i64 i) const {
+      store(r.high + i, high);
+      store(r.low + i, low);
+    }
+  };
+};
+
+// What becomes of an element before it is summed.
+enum class Term { plain, magnitude, square, power };
+
+struct Power {
+  double p;
+  int whole;  // p where it is an integer up to 64, else 0
+  bool is_signed;
+
+  explicit Power(const Problem& pb)
+      : p(pb.p), whole(pb.p >= 1 && pb.p <= 64 && pb.p == static_cast<int>(pb.p) ? static_cast<int>(pb.p) : 0),
+        is_signed(pb.is_signed) {}
+
+  double operator()(double x) const {
+    const double a = __builtin_fabs(x);
+    double r;
+    if (whole) {
+      r = 1;
+      double square = a;
+      for (int n = whole; n; n >>= 1, square *= square)
+        if (n & 1) r *= square;
+    } else {
+      r = p == 0.5 ? __builtin_sqrt(a) : __builtin_pow(a, p);
+      if (x != x) r = x;
+    }
+    return is_signed && x < 0 ? -r : r;
+  }
+};
+
+// Copies of a row as the accumulator wants it, by dtype.
+template <class T, class Lane>
+void copy_row(const Problem& pb, const unsigned char* bytes, i64 positions, Lane* to) {
+  const T* from = reinterpret_cast<const T*>(bytes);
+  const i64 stride = pb.axes[pb.n_axes - 1].stride_in, inner = pb.inner;
+  auto lane = [](T v) {
+    if constexpr (same<T, F16> || same<T, BF16>) return static_cast<Lane>(widen(v)); else return static_cast<Lane>(v);
+  };
+  if (pb.inner_stride == 1 && (stride == inner || positions == 1)) {
+    for (i64 i = 0; i < positions * inner; ++i) to[i] = lane(from[i]);
+    return;
+  }
+  for (i64 p = 0; p < positions; ++p)
+    for (i64 c = 0; c < inner; ++c) *to++ = lane(from[p * stride + c * pb.inner_stride]);
+}
+
+template <class Lane>
+using CopyFn = void (*)(const Problem&, const unsigned char*, i64, Lane*);
+
+template <class Lane>
+CopyFn<Lane> copy_for(Dtype t) {
+  if constexpr (same<Lane, float>) {
+    return copy_row<float, float>;
+  } else if constexpr (same<Lane, double>) {
+    return t == Dtype::f16 ? copy_row<F16, double> : t == Dtype::bf16 ? copy_row<BF16, double>
+           : t == Dtype::f32 ? copy_row<float, double> : copy_row<double, double>;
+  } else if constexpr (same<Lane, i128>) {
+    return t == Dtype::u64 ? copy_row<u64, i128> : copy_row<i64, i128>;
+  } else {
+    switch (t) {
+      case Dtype::boolean:
+      case Dtype::u8: return copy_row<std::uint8_t, i64>;
+      case Dtype::i8: return copy_row<std::int8_t, i64>;
+      case Dtype::u16: return copy_row<std::uint16_t, i64>;
+      case Dtype::i16: return copy_row<std::int16_t, i64>;
+      case Dtype::u32: return copy_row<std::uint32_t, i64>;
+      default: return copy_row<std::int32_t, i64>;
+    }
+  }
+}
+
+// T: the type that rows are read as where they lie (float, double), or Copied for dtypes and terms that need a copy.
+struct Copied {};
+
+template <class T, class Sum, Term kTerm>
+struct SumFamily {
+  using Acc = typename Sum::Acc;
+  static constexpr bool kDirect = !same<T, Copied>;
+  using Element = typename Choose<kDirect, T, unsigned char>::type;
+  using Lane = typename Choose<kDirect, T, Acc>::type;
+  using Row = typename Sum::Row;
+  static constexpr bool kVectors = sizeof(Acc) <= 8;
+  static constexpr bool kMayPrepare = true;
+  static constexpr i64 kLongWindow = 32;
+
+  explicit SumFamily(const Problem& pb) : pb(pb), power(pb), copy(copy_for<Lane>(pb.in)) {
+    gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+  }
+
+  Row take_row(Scratch& scratch, i64 n) const { return Sum::take_row(scratch, n); }
+
+  i64 element_size() const { return kDirect ? 1 : dtype_bytes(pb.in); }
+  bool prepares() const { return !kDirect || gathers; }
+
+  void prepare(const Element* from, i64 positions, Lane* to) const {
+    copy(pb, reinterpret_cast<const unsigned char*>(from), positions, to);
+    if constexpr (kTerm == Term::power)
+      for (i64 i = 0; i < positions * pb.inner; ++i) to[i] = power(to[i]);
+  }
+
+  template <class V>
+  static inline __attribute__((always_inline)) V term(V v) {
+    if constexpr (kTerm == Term::magnitude) {
+      if constexpr (same<V, double>) return __builtin_fabs(v);
+      else return (V)((Vector<i64, sizeof(V)>)v & 0x7fffffffffffffffll);
+    } else if constexpr (kTerm == Term::square) {
+      return v * v;
+    } else {
+      return v;
+    }
+  }
+
+  template <int S, class V>
+  static inline __attribute__((always_inline)) V read(const Lane* p) {
+    if constexpr (same<V, Acc>) {
+      return term<V>(static_cast<Acc>(*p));
+    } else if constexpr (same<Lane, Acc>) {
+      return term<V>(load_strided<S, V>(p));
+    } else {
+      return term<V>(widen_vector<V>(load_strided<S, Like<Lane, V, Acc>>(p)));
+    }
+  }
+
+  template <int S, int K>
+  __attribute__((noinline)) static void across_fixed(const Lane* const* src, int k, i64 n, i64 stride, Row dst, bool accumulate) {
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      using State = typename Sum::template State<V>;
+      const i64 at = S == 0 ? i * stride : S * i;
+      State state = accumulate ? State::from(dst, i) : State::from(read<S, V>(src[0] + at));
+      if constexpr (K > 0) {
+        for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at));
+      } else {
+        for (int s = accumulate ? 0 : 1; s < k; ++s) state.add(read<S, V>(src[s] + at));
+      }
+      state.to(dst, i);
+    };
+    sweep<Acc, S != 0>(S == 1 ? n : n - 1, n, body);
+  }
+
+  template <int S>
+  void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
+    if constexpr (S == 1 || S == 2) {
+      if (k == 2 && !accumulate) return across_fixed<S, 2>(src, k, n, stride, dst, false);
+      if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false);
+    }
+    across_fixed<S, 0>(src, k, n, stride, dst, accumulate);
+  }
+
+  __attribute__((noinline)) void merge(const Row* rows, const i64*, int k, i64 n, Row dst, bool accumulate) const {
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      using State = typename Sum::template State<V>;
+      State state = State::from(accumulate ? dst : rows[0], i);
+      for (int r = accumulate ? 0 : 1; r < k; ++r) state.add(State::from(rows[r], i));
+      state.to(dst, i);
+    };
+    sweep<Acc, true>(n, n, body);
+  }
+
+  // One long contiguous window: eight running sums whatever the vector width, so that every instruction set adds in the
+  // same order.
+  __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
+    constexpr int lanes = 8;
+    using Scalar = typename Sum::template State<Acc>;
+    Scalar total;
+    i64 i = 0;
+    if constexpr (sizeof(Acc) > 8) {
+      total = Scalar::from(read<1, Acc>(p));
+      i = 1;
+    } else {
+      constexpr int width = kVectorBytes / sizeof(Acc), parts = lanes / width;
+      using V = Vector<Acc, kVectorBytes>;
+      using State = typename Sum::template State<V>;
+      State sums[parts];
+      for (int v = 0; v < parts; ++v) sums[v] = State::from(read<1, V>(p + v * width));
+      for (i = lanes; i + lanes <= n; i += lanes)
+        for (int v = 0; v < parts; ++v) sums[v].add(read<1, V>(p + i + v * width));
+      total = sums[0].lane(0);
+      for (int l = 1; l < lanes; ++l) total.add(sums[l / width].lane(l % width));
+    }
+    for (; i < n; ++i) total.add(read<1, Acc>(p + i));
+    if (accumulate) {
+      Scalar before = Scalar::from(dst, 0);
+      before.add(total);
+      total = before;
+    }
+    total.to(dst, 0);
+  }
+
+  const Problem& pb;
+  Power power;
+  CopyFn<Lane> copy;
+  bool gathers;
+};
+
+// A stretch of consecutive elements of one tile whose windows have the same size.
+struct Run {
+  const i64* outputs;  // index on each axis but the last
+  i64 first;           // index on the last axis of the first element
+  i64 at, n;           // elements of the tile
+  i64 count;           // elements of x in each window
+  i64 divisor;         // what avg divides by, unless told otherwise
+};
+
+// Cuts the tile lo..hi-1 of the split axis into runs.
+template <class Visit>
+void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& visit) {
+  const int depth = pb.n_axes - 1;
+  const Axis& last = pb.axes[depth];
+  i64 outputs[kMaxAxes];
+  for (int a = 0; a < pb.split; ++a) outputs[a] = fixed[a];
+  for (int a = pb.split; a < depth; ++a) outputs[a] = a == pb.split ? lo : 0;
+  i64 line = 0;
+  for (;;) {
+    i64 count = 1, divisor = 1;
+    for (int a = 0; a < depth; ++a) {
+      const Window w = window_at(pb.axes[a], outputs[a]);
+      count *= w.count;
+      divisor *= w.count + (pb.count_padding ? w.padded : 0);
+    }
+    const i64 from = pb.split == depth ? lo : 0, to = pb.split == depth ? hi : last.n_out;
+    for (i64 o = from; o < to;) {
+      const bool uniform = o >= last.first && o < last.last;
+      const i64 end = uniform ? min_of(last.last, to) : o + 1;
+      const Window w = window_at(last, o);
+      visit(Run{outputs, o, line + (o - from) * pb.inner, (end - o) * pb.inner, count * w.count,
+                divisor * (w.count + (pb.count_padding ? w.padded : 0))});
+      o = end;
+    }
+    line += (to - from) * pb.inner;
+    int a = depth - 1;
+    for (; a >= pb.split; --a) {
+      if (++outputs[a] < (a == pb.split ? hi : pb.axes[a].n_out)) break;
+      outputs[a] = 0;
+    }
+    if (a < pb.split) return;
+  }
+}
+
+// Calls visit(element, as double) for every element of the window of element k of a run, in scan order; x is the
+// plane's start. For the few windows that are computed again with more care.
+template <class Visit>
+void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, Visit&& visit) {
+  Window w[kMaxAxes];
+  i64 j[kMaxAxes] = {};
+  const int depth = pb.n_axes - 1;
+  const WidenFn widen = widen_for(pb.in);
+  for (int a = 0; a < depth; ++a) w[a] = window_at(pb.axes[a], run.outputs[a]);
+  w[depth] = window_at(pb.axes[depth], run.first + k / pb.inner);
+  for (;;) {
+    i64 at = k % pb.inner * pb.inner_stride;
+    for (int a = 0; a <= depth; ++a) at += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
+    double v;
+    widen(static_cast<const char*>(x) + at * dtype_bytes(pb.in), 1, &v);
+    visit(v);
+    int a = depth;
+    while (a >= 0 && ++j[a] == w[a].count) j[a--] = 0;
+    if (a < 0) return;
+  }
+}
+
+// finish(x of the plane, run, partial results of the run, y of the run) turns partial results into outputs.
+template <class F, class Finish>
+i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, Finish&& finish) {
+  F family(pb);
+  Scratch scratch{memory};
+  Walk<F> walk(pb, family, scratch);
+  const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
+  if (!memory) return static_cast<i64>(scratch.used);
+  char* y = static_cast<char*>(call.y);
+  const i64 item = dtype_bytes(pb.out);
+  walk.run(
+      call.x, begin, end, [&](i64) { return tile; },
+      [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row) {
+        for_each_run(pb, outputs, lo, hi, [&](const Run& run) { finish(x, run, row.at(run.at), y + (at + run.at) * item); });
+      });
+  return 0;
+}
+
+}  // namespace
+}  // namespace poolwise

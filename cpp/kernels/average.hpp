@@ -1,0 +1,128 @@
+// The finishes of sum and avg.
+#pragma once
+
+#include "accumulate.hpp"
+
+namespace poolwise {
+namespace {
+
+inline double float_divisor(const Problem& pb, const Run& run) {
+  if (pb.op == Op::sum) return 1;
+  return pb.divisor != 0 ? pb.divisor : static_cast<double>(run.divisor);
+}
+
+// float16, bfloat16 and float32: the double sum cannot overflow.
+template <class T>  // float, or Copied
+i64 sum_narrow_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  const NarrowFn narrow = narrow_for(pb.out);
+  return accumulate_forward<SumFamily<T, PlainSum<double>, Term::plain>>(
+      pb, call, begin, end, memory, [&](const void*, const Run& run, PlainSum<double>::Row row, char* y) {
+        const double divisor = float_divisor(pb, run);
+        if (divisor != 1)
+          for (i64 i = 0; i < run.n; ++i) row.sum[i] /= divisor;
+        narrow(row.sum, run.n, y);
+      });
+}
+
+// One window of float64 whose running sum left the range: an infinity or NaN among the elements decides as in a plain
+// sum; finite elements are added again at a scale where they fit.
+inline double sum_again(const Problem& pb, const void* x, const Run& run, i64 k, double divisor) {
+  constexpr double scale = 0x1p-64;  // no window has 2^64 elements
+  double infinities = 0;
+  PairSum::State<double> sum{0, 0};
+  for_each_element(pb, x, run, k, [&](double v) {
+    if (__builtin_isfinite(v)) sum.add(v * scale); else infinities += v;
+  });
+  if (infinities != 0) return infinities / divisor;
+  return (sum.high + sum.low) / divisor / scale;
+}
+
+inline i64 sum_doubles(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  return accumulate_forward<SumFamily<double, PairSum, Term::plain>>(
+      pb, call, begin, end, memory, [&](const void* x, const Run& run, PairSum::Row row, char* to) {
+        const double divisor = float_divisor(pb, run);
+        double* y = reinterpret_cast<double*>(to);
+        bool finite = true;
+        for (i64 i = 0; i < run.n; ++i) {
+          finite &= row.high[i] - row.high[i] == 0;
+          y[i] = (row.high[i] + row.low[i]) / divisor;
+        }
+        if (finite) return;
+        for (i64 i = 0; i < run.n; ++i)
+          if (row.high[i] - row.high[i] != 0) y[i] = sum_again(pb, x, run, i, divisor);
+      });
+}
+
+template <class Acc>
+Acc divide_to_even(Acc sum, i64 divisor) {
+  if (divisor < 0) {
+    sum = -sum;
+    divisor = -divisor;
+  }
+  Acc quotient = sum / divisor;
+  const i64 rest = static_cast<i64>(sum % divisor);
+  const i64 over = rest < 0 ? -rest : rest;
+  if (over > divisor - over || (over == divisor - over && (quotient & 1))) quotient += sum < 0 ? -1 : 1;
+  return quotient;
+}
+
+// Integers: the sum is exact; only the last step rounds, and a result that does not fit is reported, never wrapped.
+template <class Acc, class Out>
+void finish_integers(const Problem& pb, const Run& run, const Acc* sum, void* to, int* overflow) {
+  Out* y = static_cast<Out*>(to);
+  if constexpr (same<Out, float> || same<Out, double>) {
+    const double divisor = float_divisor(pb, run);
+    for (i64 i = 0; i < run.n; ++i) y[i] = static_cast<Out>(static_cast<double>(sum[i]) / divisor);
+  } else {
+    constexpr bool has_sign = Out(-1) < Out(0);
+    constexpr i128 largest = ((i128)1 << (8 * sizeof(Out) - has_sign)) - 1, smallest = has_sign ? -largest - 1 : 0;
+    const i64 divisor = pb.op == Op::sum ? 1 : pb.divisor != 0 ? static_cast<i64>(pb.divisor) : run.divisor;
+    bool fits = true;
+    for (i64 i = 0; i < run.n; ++i) {
+      const Acc value = divisor == 1 ? sum[i] : divide_to_even(sum[i], divisor);
+      fits &= value >= smallest && value <= largest;
+      y[i] = static_cast<Out>(value);
+    }
+    if (!fits) __atomic_store_n(overflow, 1, __ATOMIC_RELAXED);
+  }
+}
+
+template <class Acc>
+auto finish_for(Dtype out) {
+  switch (out) {
+    case Dtype::f32: return finish_integers<Acc, float>;
+    case Dtype::f64: return finish_integers<Acc, double>;
+    case Dtype::u8: return finish_integers<Acc, std::uint8_t>;
+    case Dtype::i8: return finish_integers<Acc, std::int8_t>;
+    case Dtype::u16: return finish_integers<Acc, std::uint16_t>;
+    case Dtype::i16: return finish_integers<Acc, std::int16_t>;
+    case Dtype::u32: return finish_integers<Acc, std::uint32_t>;
+    case Dtype::i32: return finish_integers<Acc, std::int32_t>;
+    case Dtype::u64: return finish_integers<Acc, u64>;
+    default: return finish_integers<Acc, i64>;
+  }
+}
+
+template <class Acc>
+i64 sum_integers(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  const auto finish = finish_for<Acc>(pb.out);
+  return accumulate_forward<SumFamily<Copied, PlainSum<Acc>, Term::plain>>(
+      pb, call, begin, end, memory, [&](const void*, const Run& run, typename PlainSum<Acc>::Row row, char* y) {
+        finish(pb, run, row.sum, y, call.overflow);
+      });
+}
+
+inline UnitFn sum_fn(const Problem& pb) {
+  switch (pb.in) {
+    case Dtype::u64:
+    case Dtype::i64: return sum_integers<i128>;
+    case Dtype::f16:
+    case Dtype::bf16: return sum_narrow_floats<Copied>;
+    case Dtype::f32: return sum_narrow_floats<float>;
+    case Dtype::f64: return sum_doubles;
+    default: return sum_integers<i64>;
+  }
+}
+
+}  // namespace
+}  // namespace poolwise

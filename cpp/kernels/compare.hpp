@@ -1,0 +1,310 @@
+// max and min: which of two elements a window keeps, with or without its position.
+#pragma once
+
+#include "half.hpp"
+#include "walk.hpp"
+
+namespace poolwise {
+namespace {
+
+// Compiling each of max, min, signed, unsigned, magnitude for each dtype took minutes, so one family per lane type
+// serves them all: elements are masked as they are read, (x & keep) ^ flip, so that the greatest is wanted; and
+// masked back as they are written.
+//   integers  flip all bits for min (complement reverses the order), and the sign bit too where unsigned
+//   floats    flip the sign bit for min; keep all but the sign bit for the greatest magnitude
+struct Masks {
+  u64 keep, flip;
+  int infinity;  // of a 16-bit float format
+};
+
+inline Masks masks_for(const Problem& pb) {
+  const u64 sign = 1ull << (8 * dtype_bytes(pb.in) - 1);
+  Masks m{~0ull, 0, pb.in == Dtype::f16 ? F16::kInfinity : BF16::kInfinity};
+  if (is_float(pb.in)) {
+    if (pb.op == Op::lp) m.keep = ~sign;
+    if (pb.op == Op::min) m.flip = sign;
+  } else {
+    const bool has_sign = pb.in == Dtype::i8 || pb.in == Dtype::i16 || pb.in == Dtype::i32 || pb.in == Dtype::i64;
+    if (pb.op == Op::min) m.flip = ~0ull;
+    if (!has_sign) m.flip ^= sign;
+  }
+  return m;
+}
+
+// An Order says whether `x` replaces `kept`, an earlier element of the window. The comparison is strict, so the first
+// of equal elements stays (and with it the sign of zero); a NaN replaces anything but an earlier NaN. The same text
+// serves scalars and vectors.
+template <class L>
+struct IntegerOrder {
+  using Lane = L;
+  using Bits = L;
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return x > kept; }
+};
+
+template <class L, class B>
+struct FloatOrder {
+  using Lane = L;
+  using Bits = B;
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return (!(x <= kept)) & (kept == kept); }
+};
+
+// Half types compare as 16-bit integers: no conversion, and twice the lanes of float. The key is the signed magnitude
+// (so both zeros are 0), and one value above everything for all NaN.
+struct HalfOrder {
+  using Lane = std::int16_t;
+  using Bits = std::int16_t;
+  static inline __attribute__((always_inline)) auto key(auto v, int infinity) {
+    using V = decltype(v);
+    const V magnitude = v & 0x7fff;
+    const V negative = v >> 15;
+    const V value = (magnitude ^ negative) - negative;
+    const V nan = magnitude | 0x7fff;
+    return magnitude > static_cast<Lane>(infinity) ? nan : value;
+  }
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int infinity) {
+    return key(x, infinity) > key(kept, infinity);
+  }
+};
+
+struct NoPosition {};
+
+// P: the lane type in which positions are kept while reducing; as wide as the value's lanes where offsets fit, so that
+// one comparison mask serves both, else int64.
+template <class Order, class P>
+struct CompareFamily {
+  using Lane = typename Order::Lane;
+  using Element = Lane;
+  static constexpr bool kPositions = !same<P, NoPosition>;
+  static constexpr bool kSameWidth = kPositions && sizeof(P) == sizeof(Lane);
+  static constexpr bool kVectors = !kPositions || kSameWidth;
+  static constexpr bool kMayPrepare = true;
+  static constexpr i64 kLongWindow = 32;
+
+  struct Row {
+    Lane* value;
+    P* position;
+    Row at(i64 n) const {
+      if constexpr (kPositions) return {value + n, position + n}; else return {value + n, nullptr};
+    }
+  };
+
+  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)) {
+    gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+  }
+
+  Row take_row(Scratch& scratch, i64 n) const {
+    Row row{scratch.take<Lane>(n), nullptr};
+    if constexpr (kPositions) row.position = scratch.take<P>(n);
+    return row;
+  }
+
+  static i64 element_size() { return 1; }
+  bool prepares() const { return gathers; }
+
+  __attribute__((noinline)) void prepare(const Element* from, i64 positions, Lane* to) const {
+    const i64 stride = pb.axes[pb.n_axes - 1].stride_in;
+    for (i64 p = 0; p < positions; ++p)
+      for (i64 c = 0; c < pb.inner; ++c) *to++ = from[p * stride + c * pb.inner_stride];
+  }
+
+  template <class V>
+  inline __attribute__((always_inline)) V masked(V v, u64 keep) const {
+    using Bits = typename Order::Bits;
+    using B = Like<Bits, V, Lane>;
+    return __builtin_bit_cast(V, static_cast<B>((__builtin_bit_cast(B, v) & static_cast<Bits>(keep)) ^ static_cast<Bits>(masks.flip)));
+  }
+  template <class V>
+  inline __attribute__((always_inline)) V seen(V v) const { return masked(v, masks.keep); }
+  // Partial results are kept as they will be written, so reading one back masks with `flip` alone.
+  template <class V>
+  inline __attribute__((always_inline)) V flipped(V v) const { return masked(v, ~0ull); }
+
+  // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
+  template <int S, int K>
+  __attribute__((noinline)) void across_fixed(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
+    const Lane* first = src[0];
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      auto from = [&](const Lane* p) __attribute__((always_inline)) {
+        if constexpr (S == 0) return seen<V>(p[i * stride]); else return seen<V>(load_strided<S, V>(p + S * i));
+      };
+      V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(first);
+      if constexpr (!kPositions) {
+        if constexpr (K > 0) {
+          for (int s = 0; s < K; ++s) {
+            if (s == 0 && !accumulate) continue;
+            const V x = from(src[s]);
+            kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+          }
+        } else {
+          for (int s = accumulate ? 0 : 1; s < k; ++s) {
+            const V x = from(src[s]);
+            kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+          }
+        }
+        store(dst.value + i, flipped(kept));
+      } else {
+        using VP = Like<P, V, Lane>;
+        VP at = accumulate ? load<VP>(dst.position + i) : VP{} + static_cast<P>(marks[0]);
+        for (int s = accumulate ? 0 : 1; s < k; ++s) {
+          const V x = from(src[s]);
+          const auto take = Order::replaces(kept, x, masks.infinity);
+          kept = take ? x : kept;
+          at = take ? VP{} + static_cast<P>(marks[s]) : at;
+        }
+        store(dst.value + i, flipped(kept));
+        store(dst.position + i, at);
+      }
+    };
+    // A strided load reads up to S-1 elements past its last lane, so the last outputs are left to scalars.
+    sweep<Lane, S != 0 && kVectors>(S == 1 ? n : n - 1, n, body);
+  }
+
+  template <int S>
+  void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
+    if constexpr (!kPositions && (S == 1 || S == 2)) {
+      if (!accumulate) {
+        switch (k) {
+          case 2: return across_fixed<S, 2>(src, marks, k, n, stride, dst, false);
+          case 3: return across_fixed<S, 3>(src, marks, k, n, stride, dst, false);
+          case 4: return across_fixed<S, 4>(src, marks, k, n, stride, dst, false);
+        }
+      }
+    }
+    across_fixed<S, 0>(src, marks, k, n, stride, dst, accumulate);
+  }
+
+  __attribute__((noinline)) void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate) const {
+    const Lane* src[kGroup];
+    for (int r = 0; r < k; ++r) src[r] = rows[r].value;
+    if constexpr (!kPositions) {
+      // Masking twice with `keep` changes nothing.
+      across<1>(src, marks, k, n, 1, dst, accumulate);
+    } else {
+      auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+        using VP = Like<P, V, Lane>;
+        V kept = flipped(load<V>((accumulate ? dst.value : src[0]) + i));
+        VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + i) + static_cast<P>(marks[0]);
+        for (int r = accumulate ? 0 : 1; r < k; ++r) {
+          const V x = flipped(load<V>(src[r] + i));
+          const VP there = load<VP>(rows[r].position + i) + static_cast<P>(marks[r]);
+          const auto take = Order::replaces(kept, x, masks.infinity);
+          kept = take ? x : kept;
+          at = take ? there : at;
+        }
+        store(dst.value + i, flipped(kept));
+        store(dst.position + i, at);
+      };
+      sweep<Lane, kVectors>(n, n, body);
+    }
+  }
+
+  // One long contiguous window. Lanes lose the order within the window, but only zeros and NaN can be equal and yet
+  // differ: those, and positions, are found again by a search that stops at the first.
+  __attribute__((noinline)) void segment(const Lane* p, i64 n, i64 mark, Row dst, bool accumulate) const {
+    constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+    using V = Vector<Lane, kVectorBytes>;
+    Lane best = seen<Lane>(p[0]);
+    i64 i = 0;
+    if (n >= 2 * lanes) {
+      V kept = seen<V>(load<V>(p));
+      for (i = lanes; i + lanes <= n; i += lanes) {
+        const V x = seen<V>(load<V>(p + i));
+        kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+      }
+      for (i64 l = 0; l < lanes; ++l) {
+        const Lane x = kept[l];
+        best = Order::replaces(best, x, masks.infinity) ? x : best;
+      }
+    }
+    for (; i < n; ++i) {
+      const Lane x = seen<Lane>(p[i]);
+      best = Order::replaces(best, x, masks.infinity) ? x : best;
+    }
+    i64 first = 0;
+    if (kPositions || !same<typename Order::Bits, Lane> || same<Order, HalfOrder>) {
+      // The first element that nothing replaces is the first that `best` does not replace.
+      while (Order::replaces(seen<Lane>(p[first]), best, masks.infinity)) ++first;
+      best = seen<Lane>(p[first]);
+    }
+    if (accumulate && !Order::replaces(flipped(*dst.value), best, masks.infinity)) return;
+    *dst.value = flipped(best);
+    if constexpr (kPositions) *dst.position = static_cast<P>(mark + first);
+  }
+
+  const Problem& pb;
+  Masks masks;
+  bool gathers;
+};
+
+template <class Off, class P>
+void store_offsets(const P* from, i64 n, void* to, i64 at) {
+  Off* off = static_cast<Off*>(to) + at;
+  for (i64 i = 0; i < n; ++i) off[i] = static_cast<Off>(from[i]);
+}
+
+template <class Order, class P>
+i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  using F = CompareFamily<Order, P>;
+  F family(pb);
+  Scratch scratch{memory};
+  Walk<F> walk(pb, family, scratch);
+  P* positions = nullptr;
+  const i64 tile = pb.tile * pb.axes[pb.split].out_block;
+  // Positions go straight to the caller's array where its items are as wide as P.
+  const bool direct = F::kPositions && static_cast<int>(sizeof(P)) == pb.offset_bytes;
+  if constexpr (F::kPositions)
+    if (!direct) positions = scratch.take<P>(tile);
+  if (!memory) return static_cast<i64>(scratch.used);
+  auto* y = static_cast<typename F::Lane*>(call.y);
+  walk.run(
+      call.x, begin, end,
+      [&](i64 at) {
+        typename F::Row row{y + at, nullptr};
+        if constexpr (F::kPositions) row.position = direct ? static_cast<P*>(call.offsets) + at : positions;
+        return row;
+      },
+      [&](const typename F::Element*, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
+        if constexpr (F::kPositions) {
+          if (direct) return;
+          const i64 n = (hi - lo) * pb.axes[pb.split].out_block;
+          switch (pb.offset_bytes) {
+            case 1: return store_offsets<std::uint8_t>(row.position, n, call.offsets, at);
+            case 2: return store_offsets<std::uint16_t>(row.position, n, call.offsets, at);
+            case 4: return store_offsets<std::int32_t>(row.position, n, call.offsets, at);
+            default: return store_offsets<i64>(row.position, n, call.offsets, at);
+          }
+        }
+      });
+  return 0;
+}
+
+template <class Order>
+UnitFn compare_of(const Problem& pb, bool with_offsets) {
+  using Lane = typename Order::Lane;
+  if (!with_offsets) return compare_forward<Order, NoPosition>;
+  if (pb.offset_bytes > static_cast<int>(sizeof(Lane))) return compare_forward<Order, i64>;
+  if constexpr (sizeof(Lane) == 8) return compare_forward<Order, i64>;
+  else if constexpr (sizeof(Lane) == 1) return compare_forward<Order, std::uint8_t>;
+  else if constexpr (sizeof(Lane) == 2) return compare_forward<Order, std::uint16_t>;
+  else return compare_forward<Order, std::int32_t>;
+}
+
+// max, min, and lp with p = inf.
+inline UnitFn compare_fn(const Problem& pb, bool with_offsets) {
+  switch (pb.in) {
+    case Dtype::f16:
+    case Dtype::bf16: return compare_of<HalfOrder>(pb, with_offsets);
+    case Dtype::f32: return compare_of<FloatOrder<float, std::int32_t>>(pb, with_offsets);
+    case Dtype::f64: return compare_of<FloatOrder<double, i64>>(pb, with_offsets);
+    default:
+      switch (dtype_bytes(pb.in)) {
+        case 1: return compare_of<IntegerOrder<std::int8_t>>(pb, with_offsets);
+        case 2: return compare_of<IntegerOrder<std::int16_t>>(pb, with_offsets);
+        case 4: return compare_of<IntegerOrder<std::int32_t>>(pb, with_offsets);
+        default: return compare_of<IntegerOrder<i64>>(pb, with_offsets);
+      }
+  }
+}
+
+}  // namespace
+}  // namespace poolwise

@@ -1,0 +1,66 @@
+// The finish of lp: the p-th root, and the windows that must be summed again because a power left double's range.
+#pragma once
+
+#include "accumulate.hpp"
+#include "compare.hpp"
+
+namespace poolwise {
+namespace {
+
+inline double root(const Problem& pb, double sum) {
+  const double a = __builtin_fabs(sum);
+  double r;
+  if (pb.p == 1) r = a;
+  else if (pb.p == 2) r = __builtin_sqrt(a);
+  else if (pb.p == 3) r = __builtin_cbrt(a);
+  else r = __builtin_pow(a, 1 / pb.p);
+  return sum < 0 ? -r : r;
+}
+
+inline double norm_again(const Problem& pb, const void* x, const Run& run, i64 k, double factor) {
+  double largest = 0, infinities = 0;
+  bool nan = false;
+  for_each_element(pb, x, run, k, [&](double w) {
+    const double a = __builtin_fabs(w);
+    if (a != a) nan = true;
+    else if (a - a != 0) infinities += pb.is_signed ? w : a;
+    else if (a > largest) largest = a;
+  });
+  if (nan) return __builtin_nan("");
+  if (infinities != 0) return infinities;
+  if (largest == 0) return 0;
+  const Power power(pb);
+  double sum = 0;
+  for_each_element(pb, x, run, k, [&](double v) { sum += power(v / largest); });
+  return root(pb, sum * factor) * largest;
+}
+
+template <class T, Term kTerm>  // T: float, double, or Copied
+i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  const NarrowFn narrow = narrow_for(pb.out);
+  return accumulate_forward<SumFamily<T, PlainSum<double>, kTerm>>(
+      pb, call, begin, end, memory, [&](const void* x, const Run& run, PlainSum<double>::Row row, char* y) {
+        const double factor = pb.rescale != 0 ? pb.rescale / static_cast<double>(run.count) : 1;
+        // Small magnitudes, and up to the 6th power of even the smallest float32, are exact enough as they stand.
+        const double smallest = pb.p == 1 || (pb.in != Dtype::f64 && pb.p > 1 && pb.p <= 6) ? 0 : 1e-290, largest = 1e290;
+        for (i64 i = 0; i < run.n; ++i) {
+          const double sum = row.sum[i], size = __builtin_fabs(sum);
+          const bool safe = size >= smallest && size <= largest;
+          row.sum[i] = safe ? root(pb, sum * factor) : norm_again(pb, x, run, i, factor);
+        }
+        narrow(row.sum, run.n, y);
+      });
+}
+
+inline UnitFn lp_fn(const Problem& pb, bool with_offsets) {
+  if (__builtin_isinf(pb.p)) return compare_fn(pb, with_offsets);
+  if (with_offsets || !is_float(pb.in)) return nullptr;
+  if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f32) return lp_forward<float, Term::magnitude>;
+  if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f64) return lp_forward<double, Term::magnitude>;
+  if (pb.p == 2 && pb.in == Dtype::f32) return lp_forward<float, Term::square>;
+  if (pb.p == 2 && pb.in == Dtype::f64) return lp_forward<double, Term::square>;
+  return lp_forward<Copied, Term::power>;
+}
+
+}  // namespace
+}  // namespace poolwise

@@ -1,0 +1,134 @@
+// Vectors as the compiler's own extension: one text for every instruction set, widths chosen here.
+//
+// Everything under kernels/ is in an anonymous namespace, uses raw pointers and compiler builtins, and calls no inline
+// function of the standard library: the linker may keep any one copy of such a function, and the AVX-512 copy would
+// crash a machine without it.
+#pragma once
+
+#include "problem.hpp"
+
+namespace poolwise {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+using i128 = __int128;
+
+template <class L, int Bytes>
+struct VectorOf {
+  typedef L type __attribute__((vector_size(Bytes)));
+};
+template <class L, int Bytes>
+using Vector = typename VectorOf<L, Bytes>::type;
+
+template <class A, class B>
+constexpr bool same = false;
+template <class A>
+constexpr bool same<A, A> = true;
+
+template <bool First, class A, class B>
+struct Choose {
+  using type = A;
+};
+template <class A, class B>
+struct Choose<false, A, B> {
+  using type = B;
+};
+
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct CountTo : CountTo<N - 1, N - 1, I...> {};
+template <int... I>
+struct CountTo<0, I...> {
+  using type = Indices<I...>;
+};
+
+// A vector with as many lanes of L as V has (or L itself if V is a scalar).
+template <class L, class V, class Lane>
+struct LikeHelper {
+  static constexpr int lanes = sizeof(V) / sizeof(Lane);
+  using type = Vector<L, static_cast<int>(lanes * sizeof(L))>;
+};
+template <class L, class Lane>
+struct LikeHelper<L, Lane, Lane> {
+  using type = L;
+};
+template <class L, class V, class Lane>
+using Like = typename LikeHelper<L, V, Lane>::type;
+
+template <class V, class L>
+inline __attribute__((always_inline)) V load(const L* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class V, class L>
+inline __attribute__((always_inline)) void store(L* p, V v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+// Lanes 0, S, 2S, ... of the concatenation of S vectors: lane l of the result comes from vector S*l / lanes.
+template <int S, int Step, class V, int... I>
+inline __attribute__((always_inline)) V merge_strided(V so_far, V next, Indices<I...>) {
+  constexpr int n = sizeof...(I);
+  return __builtin_shufflevector(so_far, next, (S * I < Step * n ? (Step == 1 ? S * I : I) : (S * I < (Step + 1) * n ? n + S * I - Step * n : I))...);
+}
+
+// V of every S-th element from p. Reads S whole vectors: the caller keeps that inside the array.
+template <int S, class V, class L>
+inline __attribute__((always_inline)) V load_strided(const L* p) {
+  if constexpr (same<V, L>) {
+    return *p;
+  } else if constexpr (S == 1) {
+    return load<V>(p);
+  } else {
+    constexpr int n = sizeof(V) / sizeof(L);
+    using I = typename CountTo<n>::type;
+    V v = merge_strided<S, 1>(load<V>(p), load<V>(p + n), I{});
+    if constexpr (S >= 3) v = merge_strided<S, 2>(v, load<V>(p + 2 * n), I{});
+    if constexpr (S >= 4) v = merge_strided<S, 3>(v, load<V>(p + 3 * n), I{});
+    return v;
+  }
+}
+
+// Calls f.operator()<V>(i) for consecutive i: whole vectors of lanes L while they end at or before `wide`, then 16-byte
+// vectors, then scalars up to n. Only scalars if !kVectors.
+template <class L, bool kVectors, class F>
+inline __attribute__((always_inline)) void sweep(i64 wide, i64 n, F&& f) {
+  (void)wide;
+  i64 i = 0;
+  if constexpr (kVectors && sizeof(L) <= 8) {
+    constexpr i64 big = kVectorBytes / sizeof(L), small = 16 / sizeof(L);
+    for (; i + big <= wide; i += big) f.template operator()<Vector<L, kVectorBytes>>(i);
+    if constexpr (big > small)
+      for (; i + small <= wide; i += small) f.template operator()<Vector<L, 16>>(i);
+  }
+  for (; i < n; ++i) f.template operator()<L>(i);
+}
+
+// Bump allocator over one block of scratch; with a null base it only counts.
+struct Scratch {
+  char* base;
+  u64 used = 0;
+
+  template <class T>
+  T* take(i64 n) {
+    const u64 at = used;
+    used += (static_cast<u64>(n) * sizeof(T) + 63) / 64 * 64;
+    return base ? reinterpret_cast<T*>(base + at) : nullptr;
+  }
+};
+
+inline i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
+inline i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
+
+}  // namespace
+}  // namespace poolwise

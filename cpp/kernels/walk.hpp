@@ -1,0 +1,321 @@
+// The walk of every combining operator (a monoid and a finish) over its windows.
+//
+// Rows are reduced along the innermost axis first, where memory is contiguous, and the reduced rows are then combined
+// along each outer axis. Where windows share positions the reduced rows are kept in a ring, so that each is made once.
+// Innermost first is also what makes a strict comparison keep the first element in scan order.
+//
+// A Family supplies the arithmetic:
+//   Element               what x points to; unsigned char where the family reads it through prepare() only
+//   element_size()        in units of Element
+//   Lane                  element type of a row as the leaf reads it
+//   Row                   a row of partial results; at(n) is the row n elements on
+//   take_row(scratch, n)  storage for one
+//   prepares()            whether rows must be copied (gathered, widened, transformed) before they are read
+//   prepare(...)          that copy
+//   kVectors              whether across<S> has anything faster than scalars for S > 1
+//   across<S>(...)        dst[i] = combination over sources s of source[s][S*i]
+//   merge(...)            dst[i] = combination over rows r of rows[r][i]
+// A mark goes with every source and row: the offset that it adds (used by families that keep positions).
+#pragma once
+
+#include "simd.hpp"
+
+namespace poolwise {
+namespace {
+
+constexpr int kGroup = 16;  // sources combined in one pass over a row
+
+// Its larger members are kept out of line: inlined into each other they took minutes to compile.
+template <class F>
+class Walk {
+  using Lane = typename F::Lane;
+  using Row = typename F::Row;
+
+ public:
+  Walk(const Problem& pb, F& family, Scratch& scratch)
+      : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]), depth_(pb.n_axes - 1) {
+    for (int a = 0; a < pb.n_axes; ++a) stride_[a] = pb.axes[a].stride_in * family.element_size();
+    const i64 block = pb.axes[pb.split].out_block;
+    for (int level = pb.split; level < depth_; ++level) {
+      const Axis& axis = pb.axes[level];
+      if (axis.ring > 0) {
+        tags_[level] = scratch.take<i64>(axis.ring);
+        ring_[level] = family.take_row(scratch, axis.ring * axis.out_block);
+        ring_base_[level] = nullptr;
+      } else if (level + 1 < depth_) {
+        spare_[level] = family.take_row(scratch, axis.out_block);
+      }
+    }
+    if (pb.split > 0 && pb.split < depth_) tile_spare_ = family.take_row(scratch, pb.tile * block);
+    position_stride_ = last_.stride_in;
+    if (family.prepares()) {
+      // Positions that one tile of outputs of the last axis can span.
+      const i64 outputs = pb.split == depth_ ? pb.tile : last_.n_out;
+      i64 longest = 0;
+      for (i64 lo = 0; lo < last_.n_out; lo += outputs) {
+        const i64 hi = min_of(lo + outputs, last_.n_out);
+        longest = max_of(longest, reach(hi) - origin_of(lo));
+      }
+      prepared_ = scratch.take<Lane>(longest * pb.inner);
+      position_stride_ = pb.inner;
+    }
+  }
+
+  // Units are tiles; emit(plane, outputs (index per axis before the split), lo, hi, row) finishes each.
+  template <class Begin, class End>
+  void run(const void* x, i64 begin, i64 end, Begin&& destination, End&& finish) {
+    x_ = static_cast<const typename F::Element*>(x);
+    const i64 block = pb_.axes[pb_.split].out_block;
+    i64 outputs[kMaxAxes] = {};
+    for (i64 unit = begin; unit < end; ++unit) {
+      i64 rest = unit;
+      const i64 lo = rest % pb_.tiles * pb_.tile;
+      const i64 hi = min_of(lo + pb_.tile, pb_.axes[pb_.split].n_out);
+      rest /= pb_.tiles;
+      i64 line = rest;
+      for (int a = pb_.split - 1; a >= 0; --a) {
+        outputs[a] = rest % pb_.axes[a].n_out;
+        rest /= pb_.axes[a].n_out;
+      }
+      const i64 plane = rest;
+      const i64 at = line * pb_.axes[pb_.split].n_out * block + lo * block;
+      Row dst = destination(at);
+      const typename F::Element* base = x_ + batch_offset(pb_, plane) * family_.element_size();
+      if (pb_.split == depth_) rows_of_line(base, outputs, lo, hi, dst);
+      else if (pb_.split == 0) reduce(0, base, lo, hi, dst);
+      else blocks_of_tile(base, outputs, lo, hi, dst);
+      finish(base, outputs, at, lo, hi, dst);
+    }
+  }
+
+ private:
+  using Element = typename F::Element;
+
+  // The positions that outputs lo..hi-1 of the last axis may read, from origin_of(lo) to reach(hi); both allow for the
+  // fallback of dilated windows (see first_reaching).
+  i64 origin_of(i64 lo) const { return max_of(window_at(last_, lo).start - (last_.step - 1), 0); }
+  i64 reach(i64 hi) const {
+    return min_of(last_position(last_, window_at(last_, hi - 1)) + last_.step, last_.size_in);
+  }
+
+  // Every combination of positions that the windows of outputs[0..split-1] see, in scan order.
+  template <class Visit>
+  void prefixes(const Element* base, const i64* outputs, Visit&& visit) {
+    Window w[kMaxAxes];
+    i64 j[kMaxAxes] = {};
+    for (int a = 0; a < pb_.split; ++a) w[a] = window_at(pb_.axes[a], outputs[a]);
+    for (;;) {
+      const Element* p = base;
+      i64 mark = 0;
+      for (int a = 0; a < pb_.split; ++a) {
+        p += (w[a].start + pb_.axes[a].step * j[a]) * stride_[a];
+        mark += j[a] * pb_.axes[a].offset_unit;
+      }
+      visit(p, mark);
+      int a = pb_.split - 1;
+      while (a >= 0 && ++j[a] == w[a].count) j[a--] = 0;
+      if (a < 0) return;
+    }
+  }
+
+  void rows_of_line(const Element* base, const i64* outputs, i64 lo, i64 hi, Row dst) {
+    const Element* rows[kGroup];
+    i64 marks[kGroup];
+    int n = 0;
+    bool accumulate = false;
+    prefixes(base, outputs, [&](const Element* p, i64 mark) {
+      if (n == kGroup) {
+        leaf(rows, marks, n, lo, hi, dst, accumulate);
+        accumulate = true;
+        n = 0;
+      }
+      rows[n] = p;
+      marks[n++] = mark;
+    });
+    leaf(rows, marks, n, lo, hi, dst, accumulate);
+  }
+
+  void blocks_of_tile(const Element* base, const i64* outputs, i64 lo, i64 hi, Row dst) {
+    bool first = true;
+    const i64 n = (hi - lo) * pb_.axes[pb_.split].out_block;
+    prefixes(base, outputs, [&](const Element* p, i64 mark) {
+      Row to = first ? dst : tile_spare_;
+      reduce(pb_.split, p, lo, hi, to);
+      // The mark of the first combination is 0: every j is.
+      if (!first) family_.merge(&to, &mark, 1, n, dst, true);
+      first = false;
+    });
+  }
+
+  // Outputs lo..hi-1 of the axis `level` and all outputs of the later axes, for x at `base`.
+  void reduce(int level, const Element* base, i64 lo, i64 hi, Row dst) {
+    const Axis& axis = pb_.axes[level];
+    if (level == depth_) {
+      const i64 mark = 0;
+      return leaf(&base, &mark, 1, lo, hi, dst, false);
+    }
+    if (axis.ring > 0) return reduce_with_ring(level, base, lo, hi, dst);
+    const i64 block = axis.out_block;
+    for (i64 o = lo; o < hi; ++o) {
+      const Window w = window_at(axis, o);
+      const Row to = dst.at((o - lo) * block);
+      const Element* p = base + w.start * stride_[level];
+      const i64 stride = axis.step * stride_[level];
+      if (level + 1 == depth_) {
+        const Element* rows[kGroup];
+        i64 marks[kGroup];
+        for (i64 j = 0; j < w.count; j += kGroup) {
+          const int n = static_cast<int>(min_of(w.count - j, kGroup));
+          for (int r = 0; r < n; ++r) {
+            rows[r] = p + (j + r) * stride;
+            marks[r] = (j + r) * axis.offset_unit;
+          }
+          leaf(rows, marks, n, 0, last_.n_out, to, j > 0);
+        }
+        continue;
+      }
+      const i64 inner_n = pb_.axes[level + 1].n_out;
+      reduce(level + 1, p, 0, inner_n, to);
+      for (i64 j = 1; j < w.count; ++j) {
+        reduce(level + 1, p + j * stride, 0, inner_n, spare_[level]);
+        const i64 mark = j * axis.offset_unit;
+        family_.merge(&spare_[level], &mark, 1, block, to, true);
+      }
+    }
+  }
+
+  __attribute__((noinline)) void reduce_with_ring(int level, const Element* base, i64 lo, i64 hi, Row dst) {
+    const Axis& axis = pb_.axes[level];
+    const i64 block = axis.out_block, inner_n = pb_.axes[level + 1].n_out;
+    i64* tags = tags_[level];
+    if (ring_base_[level] != base) {
+      for (i64 s = 0; s < axis.ring; ++s) tags[s] = -1;
+      ring_base_[level] = base;
+    }
+    const i64 step = axis.step % axis.ring;
+    Row parts[kGroup];
+    i64 marks[kGroup];
+    for (i64 o = lo; o < hi; ++o) {
+      const Window w = window_at(axis, o);
+      i64 slot = w.start % axis.ring;
+      for (i64 j = 0; j < w.count; j += kGroup) {
+        const int n = static_cast<int>(min_of(w.count - j, kGroup));
+        for (int r = 0; r < n; ++r) {
+          const i64 p = w.start + axis.step * (j + r);
+          parts[r] = ring_[level].at(slot * block);
+          marks[r] = (j + r) * axis.offset_unit;
+          if (tags[slot] != p) {
+            tags[slot] = p;
+            reduce(level + 1, base + p * stride_[level], 0, inner_n, parts[r]);
+          }
+          slot += step;
+          if (slot >= axis.ring) slot -= axis.ring;
+        }
+        family_.merge(parts, marks, n, block, dst.at((o - lo) * block), j > 0);
+      }
+    }
+  }
+
+  // Outputs lo..hi-1 of the last axis, combined over `n` input rows (and over what dst holds if `accumulate`).
+  __attribute__((noinline)) void leaf(const Element* const* rows, const i64* marks, int n, i64 lo, i64 hi, Row dst, bool accumulate) {
+    if (lo >= hi) return;
+    if constexpr (F::kMayPrepare) {
+      if (family_.prepares()) {
+        const i64 origin = origin_of(lo), end = reach(hi);
+        for (int r = 0; r < n; ++r) {
+          family_.prepare(rows[r] + origin * stride_[depth_], end - origin, prepared_);
+          const Lane* row = prepared_;
+          dense_leaf(&row, marks + r, 1, origin, lo, hi, dst, accumulate || r > 0);
+        }
+        return;
+      }
+    }
+    if constexpr (same<Element, Lane>) dense_leaf(rows, marks, n, 0, lo, hi, dst, accumulate);
+  }
+
+  __attribute__((noinline)) void dense_leaf(const Lane* const* rows, const i64* marks, int n, i64 origin, i64 lo, i64 hi, Row dst, bool accumulate) {
+    const i64 a = max_of(lo, min_of(last_.first, hi)), b = max_of(a, min_of(hi, last_.last));
+    for (i64 o = lo; o < a; ++o) at_output(rows, marks, n, origin, o, dst.at((o - lo) * pb_.inner), accumulate);
+    if (a < b) uniform(rows, marks, n, origin, a, b, dst.at((a - lo) * pb_.inner), accumulate);
+    for (i64 o = b; o < hi; ++o) at_output(rows, marks, n, origin, o, dst.at((o - lo) * pb_.inner), accumulate);
+  }
+
+  // One output position: a vector of `inner` elements.
+  __attribute__((noinline)) void at_output(const Lane* const* rows, const i64* marks, int n, i64 origin, i64 o, Row dst, bool accumulate) {
+    const Window w = window_at(last_, o);
+    const i64 step = last_.step * position_stride_, start = (w.start - origin) * position_stride_;
+    if (pb_.inner == 1 && step == 1 && w.count >= F::kLongWindow) {
+      for (int r = 0; r < n; ++r) family_.segment(rows[r] + start, w.count, marks[r], dst, accumulate || r > 0);
+      return;
+    }
+    sources<1>(rows, marks, n, start, step, w.count, pb_.inner, 1, dst, accumulate);
+  }
+
+  // Outputs a..b-1, all in the uniform range of the last axis.
+  __attribute__((noinline)) void uniform(const Lane* const* rows, const i64* marks, int n, i64 origin, i64 a, i64 b, Row dst, bool accumulate) {
+    const i64 stride = last_.stride * position_stride_;
+    const i64 start = (last_.base + last_.stride * (a - last_.first) - origin) * position_stride_;
+    const i64 step = last_.step * position_stride_;
+    const bool flat = last_.stride == 1 && position_stride_ == pb_.inner;
+    if (pb_.inner == 1 && step == 1 && last_.window >= F::kLongWindow && (b - a < 16 || stride >= last_.window)) {
+      for (i64 o = a; o < b; ++o) at_output(rows, marks, n, origin, o, dst.at(o - a), accumulate);
+    } else if (flat) {
+      sources<1>(rows, marks, n, start, step, last_.window, (b - a) * pb_.inner, 1, dst, accumulate);
+    } else if (pb_.inner == 1) {
+      if constexpr (F::kVectors) {
+        if (stride == 2) return sources<2>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
+      }
+      // Narrower lanes have no shuffle that reaches across three or four vectors: those became element-wise code.
+      if constexpr (F::kVectors && sizeof(Lane) >= 4) {
+        switch (stride) {
+          case 3: return sources<3>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
+          case 4: return sources<4>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
+        }
+      }
+      sources<0>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
+    } else {
+      for (i64 o = a; o < b; ++o)
+        sources<1>(rows, marks, n, start + (o - a) * stride, step, last_.window, pb_.inner, 1, dst.at((o - a) * pb_.inner),
+                   accumulate);
+    }
+  }
+
+  // Feeds (row, j) for all rows and 0 <= j < count to the family, in scan order, kGroup sources at a time.
+  template <int S>
+  __attribute__((noinline)) void sources(const Lane* const* rows, const i64* marks, int n_rows, i64 start, i64 step, i64 count, i64 n, i64 stride,
+               Row dst, bool accumulate) {
+    const Lane* src[kGroup] = {};
+    i64 mark[kGroup] = {};
+    int k = 0;
+    for (int r = 0; r < n_rows; ++r) {
+      const Lane* p = rows[r] + start;
+      for (i64 j = 0; j < count; ++j) {
+        if (k == kGroup) {
+          family_.template across<S>(src, mark, k, n, stride, dst, accumulate);
+          accumulate = true;
+          k = 0;
+        }
+        src[k] = p + j * step;
+        mark[k++] = marks[r] + j;
+      }
+    }
+    family_.template across<S>(src, mark, k, n, stride, dst, accumulate);
+  }
+
+  const Problem& pb_;
+  F& family_;
+  const Axis& last_;
+  int depth_;  // index of the last axis
+  const Element* x_ = nullptr;
+  i64 position_stride_;
+  i64 stride_[kMaxAxes];  // of x, in units of Element
+  Lane* prepared_ = nullptr;
+  i64* tags_[kMaxAxes] = {};
+  Row ring_[kMaxAxes] = {};
+  const Element* ring_base_[kMaxAxes] = {};
+  Row spare_[kMaxAxes] = {};
+  Row tile_spare_ = {};
+};
+
+}  // namespace
+}  // namespace poolwise

@@ -1,0 +1,225 @@
+#include "plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace poolwise {
+namespace {
+
+using i128 = __int128;
+
+constexpr i64 kLargest = i64{1} << 62;
+
+// Per-thread budgets in bytes. A ring lives in half of a 1 MiB second-level cache; a tile of partial sums in the first
+// level together with the rows that feed it.
+constexpr i64 kRingBytes = 512 << 10;
+constexpr i64 kTileBytes = 16 << 10;
+constexpr i64 kBackTileBytes = 128 << 10;
+constexpr i64 kLongestTable = 4096;
+
+[[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
+
+i64 product(i64 a, i64 b, const char* what) {
+  const i128 r = static_cast<i128>(a) * b;
+  if (r > kLargest || r < -kLargest) fail(std::string(what) + " is too large for 64-bit arithmetic");
+  return static_cast<i64>(r);
+}
+
+void check_window(const Axis& axis, const Window& w, const std::string& where) {
+  if (w.count < 1) fail(where + ": window without elements");
+  if (w.count > axis.radix) fail(where + ": window of " + std::to_string(w.count) + " elements, radix " + std::to_string(axis.radix));
+  if (w.padded < 0) fail(where + ": negative padding");
+  if (w.padded > kLargest) fail(where + ": padding too large");
+  const i128 last = w.start + static_cast<i128>(axis.step) * (w.count - 1);
+  if (w.start < 0 || last >= axis.size_in)
+    fail(where + ": window starts at " + std::to_string(w.start) + " and has " + std::to_string(w.count) +
+         " elements, step " + std::to_string(axis.step) + ": outside 0.." + std::to_string(axis.size_in - 1));
+}
+
+// Whether any two windows share positions, the longest span of one and the most elements in one.
+struct Shape {
+  bool overlap;
+  i64 span, most, most_with_padding;
+};
+
+Shape check_axis(const Axis& axis, i64 edges, int index) {
+  const std::string where = "axis " + std::to_string(index);
+  if (axis.size_in < 0 || axis.n_out < 0) fail(where + ": negative size");
+  if (axis.step < 1) fail(where + ": step " + std::to_string(axis.step) + ", expected at least 1");
+  if (axis.radix < 1) fail(where + ": radix " + std::to_string(axis.radix) + ", expected at least 1");
+  if (axis.first < 0 || axis.last < axis.first || axis.last > axis.n_out) fail(where + ": uniform range outside the outputs");
+  if (edges != axis.n_out - (axis.last - axis.first))
+    fail(where + ": " + std::to_string(edges) + " edge rows, expected " + std::to_string(axis.n_out - (axis.last - axis.first)));
+  const i64 uniform = axis.last - axis.first;
+  if (uniform > 0) {
+    if (axis.stride < 1) fail(where + ": stride " + std::to_string(axis.stride) + ", expected at least 1");
+    check_window(axis, {axis.base, axis.window, 0}, where);
+    const i128 start = axis.base + static_cast<i128>(axis.stride) * (uniform - 1);
+    if (start >= axis.size_in) fail(where + ": last uniform window starts at or beyond the end");
+    check_window(axis, {static_cast<i64>(start), axis.window, 0}, where);
+  }
+  Shape shape{uniform > 1 && axis.stride <= axis.step * (axis.window - 1), 1, 1, 1};
+  i64 highest_start = -1, highest_end = -1;
+  auto visit = [&](i64 i) {
+    const Window w = window_at(axis, i);
+    const std::string here = where + ", output " + std::to_string(i);
+    const i64 end = last_position(axis, w);
+    // See first_reaching() in problem.hpp.
+    if (w.start < highest_start - (axis.step - 1) || end < highest_end - (axis.step - 1))
+      fail(here + ": windows must not move backwards");
+    shape.overlap |= w.start <= highest_end;
+    shape.span = std::max(shape.span, end - w.start + 1);
+    shape.most = std::max(shape.most, w.count);
+    shape.most_with_padding = std::max(shape.most_with_padding, w.count + w.padded);
+    highest_start = std::max(highest_start, w.start);
+    highest_end = std::max(highest_end, end);
+  };
+  for (i64 i = 0; i < axis.first; ++i) check_window(axis, axis.edge[i], where), visit(i);
+  if (uniform > 0) {
+    visit(axis.first);
+    visit(axis.last - 1);
+  }
+  for (i64 i = axis.last; i < axis.n_out; ++i) check_window(axis, axis.edge[i - uniform], where), visit(i);
+  return shape;
+}
+
+i64 partial_bytes(const Problem& pb) {
+  switch (pb.op) {
+    case Op::max: case Op::min: return 2 * dtype_bytes(pb.in);
+    case Op::lp: return 8;
+    default: return pb.in == Dtype::f64 || pb.in == Dtype::i64 || pb.in == Dtype::u64 ? 16 : 8;
+  }
+}
+
+void plan_forward(Problem& pb) {
+  const i64 item = partial_bytes(pb);
+  const int depth = pb.n_axes - 1;
+  auto bytes = [&](i64 elements) { return elements > kLargest / 64 ? kLargest : elements * item; };
+  // Every axis whose reduced blocks fit in the cache joins the walk that reuses them.
+  pb.split = depth;
+  i64 held = 0;
+  for (int a = depth - 1; a >= 0; --a) {
+    const Axis& axis = pb.axes[a];
+    const i128 ring = static_cast<i128>(std::max<i64>(axis.ring, 1)) * bytes(axis.out_block);
+    if (held + ring > kRingBytes) break;
+    held += static_cast<i64>(ring);
+    pb.split = a;
+  }
+  const Axis& split = pb.axes[pb.split];
+  const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
+  pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
+  pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
+  pb.units = pb.planes;
+  for (int a = 0; a < pb.split; ++a) pb.units *= pb.axes[a].n_out;
+  pb.units = product(pb.units, pb.tiles, "the number of work units");
+}
+
+void plan_backward(Problem& pb) {
+  pb.back_split = pb.n_axes - 1;
+  auto fits = [&](i64 elements) { return elements <= kBackTileBytes / 8; };
+  while (pb.back_split > 0 && fits(pb.axes[pb.back_split - 1].in_block)) --pb.back_split;
+  const Axis& split = pb.axes[pb.back_split];
+  pb.back_tile = std::clamp<i64>(kBackTileBytes / 8 / std::max<i64>(split.in_block, 1), 1, std::max<i64>(split.size_in, 1));
+  pb.back_tiles = (split.size_in + pb.back_tile - 1) / pb.back_tile;
+  pb.back_units = pb.planes;
+  for (int a = 0; a < pb.back_split; ++a) pb.back_units *= pb.axes[a].size_in;
+  pb.back_units = product(pb.back_units, pb.back_tiles, "the number of work units");
+}
+
+}  // namespace
+
+void plan(Problem& pb) {
+  if (pb.inner < 0) fail("negative inner size");
+  pb.planes = 1;
+  for (int a = 0; a < pb.n_batch; ++a) {
+    if (pb.batch[a].size < 0) fail("negative batch size");
+    if (pb.batch[a].size > 0) pb.planes = product(pb.planes, pb.batch[a].size, "the batch");
+  }
+  for (int a = 0; a < pb.n_batch; ++a)
+    if (pb.batch[a].size == 0) pb.planes = 0;
+
+  bool empty = pb.planes == 0 || pb.inner == 0;
+  i64 padded_volume = 1;
+  i128 reach = 0;  // the largest distance of an element from the start of x
+  for (int a = 0; a < pb.n_axes; ++a) {
+    Axis& axis = pb.axes[a];
+    if (axis.size_in > kLargest || axis.n_out > kLargest || axis.step > kLargest || axis.stride > kLargest ||
+        axis.window > kLargest || axis.radix > kLargest)
+      fail("axis " + std::to_string(a) + ": a number beyond 2^62");
+  }
+  for (int a = pb.n_axes - 1; a >= 0; --a) {
+    Axis& axis = pb.axes[a];
+    const bool inmost = a == pb.n_axes - 1;
+    const Axis& next = pb.axes[a + (inmost ? 0 : 1)];
+    axis.offset_unit = inmost ? 1 : product(next.offset_unit, next.radix, "the number of elements in a window");
+    axis.out_block = inmost ? pb.inner : product(next.out_block, next.n_out, "the number of outputs");
+    axis.in_block = inmost ? pb.inner : product(next.in_block, next.size_in, "the number of elements");
+    reach += static_cast<i128>(std::max<i64>(axis.size_in - 1, 0)) * (axis.stride_in < 0 ? -static_cast<i128>(axis.stride_in) : axis.stride_in);
+  }
+  const Axis& outer = pb.axes[0];
+  pb.offset_count = product(outer.offset_unit, outer.radix, "the number of elements in a window");
+  pb.out_plane = product(outer.out_block, outer.n_out, "the number of outputs");
+  pb.in_plane = product(outer.in_block, outer.size_in, "the number of elements");
+  product(product(pb.out_plane, std::max<i64>(pb.planes, 1), "the number of outputs"), 16, "the number of outputs");
+  product(product(pb.in_plane, std::max<i64>(pb.planes, 1), "the number of elements"), 16, "the number of elements");
+  for (int a = 0; a < pb.n_batch; ++a)
+    reach += static_cast<i128>(std::max<i64>(pb.batch[a].size - 1, 0)) * (pb.batch[a].stride < 0 ? -static_cast<i128>(pb.batch[a].stride) : pb.batch[a].stride);
+  reach += static_cast<i128>(std::max<i64>(pb.inner - 1, 0)) * (pb.inner_stride < 0 ? -static_cast<i128>(pb.inner_stride) : pb.inner_stride);
+  if (reach > kLargest / 16) fail("strides reach beyond 64-bit arithmetic");
+  pb.offset_bytes = pb.offset_count <= 256 ? 1 : pb.offset_count <= 65536 ? 2 : pb.offset_count <= std::numeric_limits<std::int32_t>::max() ? 4 : 8;
+
+  for (int a = 0; a < pb.n_axes; ++a) {
+    Axis& axis = pb.axes[a];
+    const Shape shape = check_axis(axis, axis.ring, a);  // until here `ring` holds the number of edge rows
+    axis.ring = shape.overlap ? shape.span : 0;
+    // Numbers that no window uses must not overflow a product later.
+    if (shape.most == 1) axis.step = 1;
+    if (axis.last - axis.first < 2) axis.stride = 1;
+    product(product(axis.radix, axis.step, "radix times step"), std::max<i64>(axis.in_block, 1), "radix times step");
+    padded_volume = product(padded_volume, shape.most_with_padding, "the number of elements in a window with padding");
+    empty |= axis.n_out == 0;
+  }
+  if (padded_volume > (i64{1} << 31) && !is_float(pb.in) && pb.in != Dtype::i64 && pb.in != Dtype::u64 &&
+      (pb.op == Op::sum || pb.op == Op::avg))
+    fail("windows of more than 2^31 integers are not supported");
+  plan_forward(pb);
+  plan_backward(pb);
+  if (empty) pb.units = 0;
+  if (pb.planes == 0 || pb.inner == 0) pb.back_units = 0;
+}
+
+std::vector<Target> make_targets(const Problem& pb) {
+  std::vector<Target> table;
+  if (pb.offset_count > kLongestTable) return table;
+  for (i64 offset = 0; offset < pb.offset_count; ++offset) {
+    Target t{0, 0, 0};
+    i64 rest = offset;
+    for (int a = pb.n_axes - 1; a >= pb.back_split; --a) {
+      const Axis& axis = pb.axes[a];
+      const i64 j = rest % axis.radix;
+      rest /= axis.radix;
+      t.shift += j * axis.step * axis.in_block;
+      if (a == pb.back_split) t.row = j * axis.step;
+    }
+    t.prefix = rest;
+    table.push_back(t);
+  }
+  return table;
+}
+
+double estimated_seconds(const Problem& pb, bool backward) {
+  double outputs = static_cast<double>(pb.planes) * pb.inner, inputs = outputs, visits = outputs;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    outputs *= pb.axes[a].n_out;
+    inputs *= pb.axes[a].size_in;
+    visits *= static_cast<double>(pb.axes[a].n_out) * pb.axes[a].radix;
+  }
+  const bool roots = pb.op == Op::lp && !std::isinf(pb.p);
+  if (backward) return 1e-9 * (inputs * 0.4 + (roots ? visits * 5 : outputs * 2));
+  return 1e-9 * (inputs * (roots && pb.p != 1 && pb.p != 2 ? 10 : 0.1 * dtype_bytes(pb.in)) + outputs * (roots ? 5 : 0.5));
+}
+
+}  // namespace poolwise

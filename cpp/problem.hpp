@@ -1,0 +1,153 @@
+// The pooling problem as the kernels see it: plain data, shared by every instruction set.
+//
+// Only plain structs and `static` functions may live here: this header is compiled once per instruction set, and an
+// inline function with external linkage could be merged into the copy that needs instructions the machine lacks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace poolwise {
+
+using i64 = std::int64_t;
+using u64 = std::uint64_t;
+
+inline constexpr int kMaxAxes = 16;
+
+enum class Op { max, min, avg, sum, lp };
+
+enum class Dtype { boolean, u8, u16, u32, u64, i8, i16, i32, i64, f16, bf16, f32, f64 };
+
+// One window along one axis: it reads start + step*j for 0 <= j < count; `padded` positions fell on padding.
+struct Window {
+  i64 start, count, padded;
+};
+
+// Outputs first..last-1 are uniform (constant stride and size); all others are rows of `edge`, low side first.
+struct Axis {
+  i64 size_in, stride_in, n_out, step, stride, window, first, last, base;
+  const Window* edge;
+  i64 radix;         // largest count of any window on this axis
+  i64 index_stride;  // what one position adds to a public flat index
+
+  // Derived once by the plan.
+  i64 offset_unit;  // what one step of j adds to a compact offset: product of the radices of later axes
+  i64 out_block;    // elements of y behind one output of this axis
+  i64 in_block;     // elements of a dense x behind one position of this axis
+  i64 ring;         // slots of the cache of reduced blocks at this axis; 0 where windows do not share positions
+};
+
+struct BatchAxis {
+  i64 size, stride;
+};
+
+// Where a compact offset points, relative to the window's first element (see plan.cpp, make_targets).
+struct Target {
+  i64 prefix;  // combined j of the axes before the backward split axis
+  i64 row;     // step*j on the split axis
+  i64 shift;   // elements of a dense x
+};
+
+struct Problem {
+  Op op;
+  Dtype in, out;
+  int n_axes;
+  Axis axes[kMaxAxes];
+  i64 inner, inner_stride;
+  int n_batch;
+  const BatchAxis* batch;
+  i64 planes;       // product of the batch sizes
+  i64 out_plane;    // elements of y per plane
+  i64 in_plane;     // elements of a dense x per plane
+  i64 offset_count;  // product of the radices: one more than the largest compact offset
+  int offset_bytes;
+
+  double p, rescale, divisor;
+  bool is_signed, count_padding;
+
+  // How work is cut: a unit is a tile of outputs (forward) or of input positions (backward) along the split axis, for
+  // one plane and one index on each earlier axis.
+  int split;
+  i64 tile, tiles, units;
+  int back_split;
+  i64 back_tile, back_tiles, back_units;
+  const Target* targets;  // table by offset, or null where it would be too long
+};
+
+// The arrays of one call.
+struct Call {
+  const void* x;
+  void* y;
+  void* offsets;
+  const void* gy;
+  void* gx;
+  int* overflow;  // set to 1 when a sum does not fit the output dtype
+};
+
+// Runs units begin..end-1. Called with scratch == nullptr it only returns the bytes of scratch that it needs.
+using UnitFn = i64 (*)(const Problem&, const Call&, i64 begin, i64 end, char* scratch);
+
+// Each returns null where the operator or dtype has no such kernel.
+struct Kernels {
+  const char* name;
+  UnitFn (*forward)(const Problem&, bool with_offsets);
+  UnitFn (*backward_select)(const Problem&);
+  UnitFn (*backward_select_signed)(const Problem&);
+  UnitFn (*backward_linear)(const Problem&);
+  UnitFn (*backward_lp)(const Problem&);
+};
+
+static inline Window window_at(const Axis& axis, i64 i) {
+  if (i >= axis.first && i < axis.last) return {axis.base + axis.stride * (i - axis.first), axis.window, 0};
+  return axis.edge[i < axis.first ? i : i - (axis.last - axis.first)];
+}
+
+static inline i64 last_position(const Axis& axis, const Window& w) { return w.start + axis.step * (w.count - 1); }
+
+// Starts and ends of windows rise with the output, except that the ends of the array can cut a dilated window at any of
+// its `step` phases: they may fall back by up to step - 1 (checked in plan.cpp). So these two, which bound the outputs
+// that touch a range of positions, allow for that; whether a window really contains a position is the caller's check.
+
+// No output before the one returned ends at or after p.
+[[maybe_unused]] static i64 first_reaching(const Axis& axis, i64 p) {
+  i64 lo = 0, hi = axis.n_out;
+  while (lo < hi) {
+    const i64 mid = lo + (hi - lo) / 2;
+    if (last_position(axis, window_at(axis, mid)) < p - (axis.step - 1)) lo = mid + 1; else hi = mid;
+  }
+  return lo;
+}
+
+// No output from the one returned on starts before p.
+[[maybe_unused]] static i64 first_starting(const Axis& axis, i64 p) {
+  i64 lo = 0, hi = axis.n_out;
+  while (lo < hi) {
+    const i64 mid = lo + (hi - lo) / 2;
+    if (window_at(axis, mid).start < p + (axis.step - 1)) lo = mid + 1; else hi = mid;
+  }
+  return lo;
+}
+
+[[maybe_unused]] static int dtype_bytes(Dtype t) {
+  switch (t) {
+    case Dtype::boolean: case Dtype::u8: case Dtype::i8: return 1;
+    case Dtype::u16: case Dtype::i16: case Dtype::f16: case Dtype::bf16: return 2;
+    case Dtype::u32: case Dtype::i32: case Dtype::f32: return 4;
+    default: return 8;
+  }
+}
+
+[[maybe_unused]] static bool is_float(Dtype t) {
+  return t == Dtype::f16 || t == Dtype::bf16 || t == Dtype::f32 || t == Dtype::f64;
+}
+
+[[maybe_unused]] static i64 batch_offset(const Problem& pb, i64 plane) {
+  i64 offset = 0;
+  for (int a = pb.n_batch - 1; a >= 0; --a) {
+    offset += plane % pb.batch[a].size * pb.batch[a].stride;
+    plane /= pb.batch[a].size;
+  }
+  return offset;
+}
+
+}  // namespace poolwise
