@@ -15,7 +15,7 @@ namespace poolwise {
 namespace {
 
 // Handing half the work to a sleeping thread was measured at 17-40 us: below this much work it does not pay.
-constexpr double kWorthSharing = 100e-6;
+std::atomic<double> worth_sharing{100e-6};
 
 template <class T, std::size_t N>
 T named(const char* const (&names)[N], const std::string& name, const char* what) {
@@ -91,6 +91,8 @@ thread_local ScratchMemory scratch_memory;
 
 }  // namespace
 
+void set_worth_sharing(double seconds) { worth_sharing = seconds; }
+
 Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   pb_.op = named<Op>(kOps, spec_.op, "operator");
   pb_.in = named<Dtype>(kDtypes, spec_.dtype, "dtype");
@@ -146,7 +148,7 @@ void Kernel::run(const Problem& pb, UnitFn fn, const char* what, const Call& cal
       j.out_of_memory = true;
     }
   };
-  if (threads > 1 && estimated_seconds(pb, backward) < kWorthSharing) threads = 1;
+  if (threads > 1 && estimated_seconds(pb, backward) < worth_sharing.load(std::memory_order_relaxed)) threads = 1;
   parallel_for(units, threads, body, &job);
   if (job.out_of_memory) throw std::bad_alloc();
 }
@@ -183,7 +185,7 @@ void Kernel::offsets_to_indices(const void* offsets, i64* indices, int threads) 
     poolwise::offsets_to_indices(j.pb, j.offsets, j.indices, begin, end);
   };
   const double seconds = 5e-9 * static_cast<double>(pb_.planes) * static_cast<double>(pb_.out_plane);
-  parallel_for(pb_.planes, seconds < kWorthSharing ? 1 : threads, body, &job);
+  parallel_for(pb_.planes, seconds < worth_sharing.load(std::memory_order_relaxed) ? 1 : threads, body, &job);
 }
 
 void Kernel::backward_select(const void* gy, const void* offsets, void* gx, int threads) const {

@@ -50,4 +50,7 @@ class Kernel {
   UnitFn forward_, forward_offsets_, backward_select_, backward_select_signed_, backward_linear_, backward_lp_;
 };
 
+// Calls estimated to take less than this run on the calling thread alone. Tests set it to 0.
+void set_worth_sharing(double seconds);
+
 }  // namespace poolwise

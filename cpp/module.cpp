@@ -77,15 +77,6 @@ T* at(Address address) {
 NB_MODULE(_core, m) {
   m.doc() = "Compiled pooling kernels. Internal: arrays are addresses that the caller has validated.";
 
-  nb::register_exception_translator(
-      [](const std::exception_ptr& p, void*) {
-        try {
-          std::rethrow_exception(p);
-        } catch (const std::overflow_error& e) {
-          PyErr_SetString(PyExc_OverflowError, e.what());
-        }
-      });
-
   using Free = nb::call_guard<nb::gil_scoped_release>;
   nb::class_<Kernel>(m, "Kernel")
       .def("__init__", &construct, "op"_a, "dtype"_a, "out_dtype"_a, "batch"_a, "axes"_a, "inner"_a, nb::kw_only(), "p"_a = 2.0,
@@ -125,4 +116,5 @@ NB_MODULE(_core, m) {
   m.def("isa", [] { return std::string(active_kernels().name); });
   m.def("isa_available", &available_isas);
   m.def("parallel_stats", &parallel_wakeups);
+  m.def("set_worth_sharing", &set_worth_sharing, "seconds"_a);
 }

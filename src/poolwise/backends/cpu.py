@@ -114,7 +114,7 @@ class CpuKernel:
         problem, order = self.problem, residual.order
         native = _native(problem, _dense_strides(problem.shape, order), order)
         gx = framework.empty(problem.shape, problem.dtype, order, gy)
-        gy = self._dense(framework, gy, problem.out_shape, problem.dtype, order)
+        gy = self._dense(framework, gy, problem.out_shape, problem.out_dtype, order)
         ends = framework.address(gx), get_num_threads()
         saves = problem.op.traits.saves
         if saves == "nothing":
@@ -182,7 +182,7 @@ def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) 
             else:
                 axes.insert(last + 1 - first, _axis(problem, axis, None, strides[axis]))
     params = problem.params
-    whole = math.prod(problem.windows.radix)
+    whole = math.prod(axis.window for axis in problem.windows.axes)
     return _core.Kernel(
         problem.op.name,
         problem.dtype,
