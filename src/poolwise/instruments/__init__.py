@@ -1,0 +1,8 @@
+"""What a network's windows do: shapes, reach and cost layer by layer, and what a shift of the input changes."""
+
+from __future__ import annotations
+
+from .consistency import Consistency, compass, consistency
+from .trace import Layer, Trace, trace, undecimated
+
+__all__ = ["Consistency", "Layer", "Trace", "compass", "consistency", "trace", "undecimated"]
