@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_command(commands)
     info.add_commands(commands)
     arguments.add_demo_command(commands)
+    arguments.add_bench_command(commands)
     return parser
 
 

@@ -124,6 +124,20 @@ def add_demo_command(commands: Any) -> None:
     parser.set_defaults(run=_run_demo)
 
 
+def add_bench_command(commands: Any) -> None:
+    """``poolwise bench``: the benchmark, beside every other pooling library that is installed."""
+    from ..bench import cli as bench
+
+    parser = commands.add_parser(
+        "bench",
+        help="time pooling here, beside every other library that is installed",
+        description="Times this package beside torch, JAX, ONNX Runtime, OpenCV, scikit-image, SciPy and tinybrain where they "
+        "are installed, and beside a plain copy. No number is printed where results differ.",
+    )
+    bench.add_arguments(parser)
+    parser.set_defaults(run=bench.run)
+
+
 def _seed(text: str) -> int:
     number = _number(text)
     if not 0 <= number < 2**63:
