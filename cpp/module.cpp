@@ -72,6 +72,28 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
+// The first fields of what NumPy's array interface (version 3) puts in __array_struct__.
+struct ArrayInterface {
+  int two, n_axes;
+  char kind;
+  int item_size, flags;
+  Py_ssize_t *shape, *strides;
+  void* data;
+};
+
+// The address of a NumPy array's elements, null where they are not aligned. Asking in Python (ctypes.data) takes 0.8 us,
+// a third of a small call.
+void* elements_of(nb::handle array) {
+  constexpr int aligned = 0x100;
+  PyObject* capsule = PyObject_GetAttrString(array.ptr(), "__array_struct__");
+  if (!capsule) throw nb::python_error();
+  const auto* description = static_cast<const ArrayInterface*>(PyCapsule_GetPointer(capsule, nullptr));
+  void* data = description && (description->flags & aligned) ? description->data : nullptr;
+  Py_DECREF(capsule);
+  if (!description) throw nb::python_error();
+  return data;
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -84,6 +106,17 @@ NB_MODULE(_core, m) {
       .def_prop_ro("offset_size", &Kernel::offset_size)
       .def("forward", [](const Kernel& k, Address x, Address y, int threads) { k.forward(at(x), at(y), threads); },
            "x"_a, "y"_a, "threads"_a, Free())
+      // Takes NumPy arrays that the caller has checked in all but alignment; false, and nothing done, without that.
+      .def("forward_arrays",
+           [](const Kernel& k, nb::handle x, nb::handle y, int threads) {
+             const void* from = elements_of(x);
+             void* to = elements_of(y);
+             if (!from || !to) return false;
+             nb::gil_scoped_release release;
+             k.forward(from, to, threads);
+             return true;
+           },
+           "x"_a, "y"_a, "threads"_a)
       .def("forward_offsets",
            [](const Kernel& k, Address x, Address y, Address off, int threads) {
              k.forward_offsets(at(x), at(y), at(off), threads);

@@ -39,7 +39,7 @@ class NumpyFramework:
         return x
 
     def cast(self, x: np.ndarray, dtype: str) -> np.ndarray:
-        return x.astype(x.dtype if dtype == x.dtype.name else _dtype(dtype), copy=False)
+        return x if dtype == x.dtype.name and x.dtype.isnative else x.astype(_dtype(dtype))
 
     def check(self, x: np.ndarray, where: str) -> None:
         if isinstance(x, np.ma.MaskedArray):
@@ -73,6 +73,7 @@ class NumpyFramework:
                 where, "out is not a NumPy array", got=f"out of type {type(out).__name__}",
                 expected="a numpy.ndarray, as x", hint="numpy.empty_like of the result",
             )  # fmt: skip
+        self.check(out, where)
         if not out.flags.writeable:
             raise refuse(
                 where,

@@ -269,7 +269,7 @@ def fractional_pool(
     --------
     >>> import numpy as np, poolwise as pw
     >>> pw.fractional_pool(np.arange(7), "max", 4, draws=0.3)
-    array([1, 2, 4, 6])
+    array([1, 3, 4, 6])
     """
     chosen = operator("fractional_pool", op)
     args = WindowArgs("fractional", window, output_size=output_size, draws=draws)

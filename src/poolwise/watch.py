@@ -65,6 +65,7 @@ class Tape:
                     expected=f"{type(y).__name__} of shape {tuple(y.shape)}",
                     hint="numpy.ones_like(y)",
                 )
+            framework.check(gy, where)
             gy = plan.kernel.backward(framework, framework.cast(gy, plan.problem.out_dtype), residual)
         return gy
 

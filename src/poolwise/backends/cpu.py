@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..arrays import Framework, memory_order
 from ..problem import Problem
+from ..spec import DTYPES
 from .protocol import Kernel, Residual
 
 try:
@@ -25,6 +27,8 @@ Array = Any
 ROWS = ("max", "min", "avg", "sum", "lp")
 """Operators that have a kernel."""
 MOST_AXES = 16
+SMALL = 1 << 13
+"""Elements below which a call is not worth asking for how many threads it may use."""
 
 _threads: int | None = None
 
@@ -109,6 +113,26 @@ class CpuKernel:
         if not save:
             return y, None
         return y, Residual((x, y) if problem.op.traits.saves == "input" else (), order)
+
+    def shortcut(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
+        problem = self.problem
+        strides = tuple(stride // x.itemsize for stride in x.strides)
+        order = memory_order(problem.shape, strides, problem.axes)
+        if problem.dtype != problem.out_dtype or DTYPES[problem.dtype] == "integer" and problem.op.casts:
+            return None  # an integer sum may fail, which the long way words
+        native, dtype = _native(problem, strides, order), x.dtype
+        run, empty = native.forward_arrays, np.empty
+        shape = tuple(problem.out_shape[axis] for axis in order)
+        back = None if order == tuple(range(len(order))) else tuple(sorted(range(len(order)), key=order.__getitem__))
+        small = math.prod(problem.shape) < SMALL
+
+        def pool(x: np.ndarray) -> np.ndarray | None:
+            y = empty(shape, dtype)
+            if back is not None:
+                y = y.transpose(back)
+            return y if run(x, y, 1 if small else get_num_threads()) else None
+
+        return pool
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
         problem, order = self.problem, residual.order

@@ -103,6 +103,9 @@ class GenericKernel:
             self._put(xp, target, planes, [framework.cast(total, problem.dtype)])
         return gx
 
+    def shortcut(self, x: np.ndarray) -> None:
+        return None
+
     def differentiable_forward(self, framework: Framework, x: Array) -> Array:
         """The result in operations that the framework can differentiate any number of times."""
         chunk = next(self._chunks(framework, x, all_rows=True))

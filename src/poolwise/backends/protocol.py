@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..arrays import Framework
 from ..problem import Problem
@@ -31,6 +34,11 @@ class Kernel(Protocol):
 
     def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
         """The result (in `out` where given), and what the gradient needs if it is to be saved."""
+        ...
+
+    def shortcut(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
+        """A function that pools NumPy arrays of this shape, strides and dtype and checks nothing else about them, where
+        the kernel has one; it gives `None` for an array that it cannot take."""
         ...
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:

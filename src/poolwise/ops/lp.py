@@ -61,20 +61,26 @@ def forward(xp: Any, taps: Taps, params: LpParams) -> Array:
     total = xp.sum(terms, axis=-1)
     if params.rescale:
         total = total * (taps.whole / xp.astype(taps.count, total.dtype))
-    root = unit * xp.abs(total) ** (1 / params.p)
-    return xp.where(usable | (largest == 0), xp.where(total < 0, -root, root), largest)
+    if params.p == 1:
+        root = unit * total
+    else:
+        norm = unit * xp.abs(total) ** (1 / params.p)
+        root = xp.where(total < 0, -norm, norm)
+    return xp.where(usable | (largest == 0), root, total if params.signed else largest)
 
 
 def vjp(xp: Any, taps: Taps, params: LpParams, y: Array, gy: Array) -> Array:
     """``sign(x) * (|x|/y)^(p-1)``; 0 where x is 0 or the norm is. An infinite element takes all of it."""
     v = xp.where(taps.valid, taps.values, xp.zeros_like(taps.values))
+    if params.signed and params.p == 1:  # a sum
+        share = gy * (taps.whole / xp.astype(taps.count, gy.dtype)) if params.rescale else gy
+        return xp.broadcast_to(share[..., None], v.shape)
     size, norm = xp.abs(v), xp.abs(y)[..., None]
     if math.isinf(params.p):
         tap = xp.arange(taps.valid.shape[-1], device=gy.device)
         first = (xp.argmax(size, axis=-1)[..., None] == tap) & (v != 0)
         return xp.where(first, xp.where(v < 0, -gy[..., None], gy[..., None]), xp.zeros_like(v))
-    # A signed sum (p = 1) passes its gradient to zeros as well; every other power is flat there, or has no slope.
-    live = (norm > 0) & ((size > 0) | (params.signed and params.p == 1))
+    live = (size > 0) & (norm > 0)
     both_infinite = (size == xp.inf) & (norm == xp.inf)
     one = xp.ones_like(size)
     ratio = xp.where(live & ~both_infinite, size, one) / xp.where(live & ~both_infinite, norm, one)

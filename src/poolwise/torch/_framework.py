@@ -70,6 +70,7 @@ class TorchFramework:
                 expected=f"a torch tensor on {x.device}",
                 hint="torch.empty_like of the result",
             )
+        self.check(out, where)
         if torch.is_grad_enabled() and (out.requires_grad or x.requires_grad):
             raise refuse(
                 where,
