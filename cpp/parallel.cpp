@@ -39,19 +39,19 @@ struct Loop {
 // slower than one, and torch's libgomp already spins.
 class Pool {
  public:
-  void run(Loop& loop, int helpers) {
+  void run(Loop& loop, int others) {
     {
       std::lock_guard lock(mutex_);
-      while (workers_ < helpers) {
+      while (workers_ < others) {
         try {
           std::thread(&Pool::work, this).detach();
         } catch (const std::system_error&) {
-          break;  // no more threads to be had: fewer helpers, same result
+          break;  // no more threads to be had: fewer of them, same result
         }
         ++workers_;
       }
       loop_ = &loop;
-      wanted_ = std::min(helpers, workers_);
+      wanted_ = std::min(others, workers_);
     }
     wake_.notify_all();
     loop.take_chunks();
@@ -116,15 +116,15 @@ Pool& pool() {
 
 void parallel_for(std::int64_t units, int threads, void (*body)(void*, std::int64_t, std::int64_t), void* context) {
   if (units <= 0) return;
-  const int helpers = static_cast<int>(std::min<std::int64_t>({threads - 1, units - 1, kMaxWorkers}));
-  if (helpers <= 0) return body(context, 0, units);
+  const int others = static_cast<int>(std::min<std::int64_t>({threads - 1, units - 1, kMaxWorkers}));
+  if (others <= 0) return body(context, 0, units);
   Pool& shared = pool();
   std::unique_lock turn(shared.busy, std::try_to_lock);
   if (!turn.owns_lock()) return body(context, 0, units);
   // About 8 chunks per thread: enough to even out a late starter, few enough that a chunk's cache of reduced rows
   // is seldom started anew.
-  Loop loop{units, std::max<std::int64_t>(1, units / (8 * (helpers + 1))), body, context};
-  shared.run(loop, helpers);
+  Loop loop{units, std::max<std::int64_t>(1, units / (8 * (others + 1))), body, context};
+  shared.run(loop, others);
 }
 
 std::int64_t parallel_wakeups() { return wakeups.load(std::memory_order_relaxed); }

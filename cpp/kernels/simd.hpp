@@ -52,16 +52,16 @@ struct CountTo<0, I...> {
 
 // A vector with as many lanes of L as V has (or L itself if V is a scalar).
 template <class L, class V, class Lane>
-struct LikeHelper {
+struct LikeOf {
   static constexpr int lanes = sizeof(V) / sizeof(Lane);
   using type = Vector<L, static_cast<int>(lanes * sizeof(L))>;
 };
 template <class L, class Lane>
-struct LikeHelper<L, Lane, Lane> {
+struct LikeOf<L, Lane, Lane> {
   using type = L;
 };
 template <class L, class V, class Lane>
-using Like = typename LikeHelper<L, V, Lane>::type;
+using Like = typename LikeOf<L, V, Lane>::type;
 
 template <class V, class L>
 inline __attribute__((always_inline)) V load(const L* p) {

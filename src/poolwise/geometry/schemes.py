@@ -125,7 +125,10 @@ class Sliding(Scheme):
             if len(empty):
                 row = int(empty[0])
                 raise _sees_nothing(where, axis, int(i[row]), int(edge[row, ORIGIN]), span, size)
-        return AxisWindows(size, outputs, step, window, stride, first * stride - low, first, last, edge)
+        base = first * stride - low
+        # Distances between things of which there is one are free: kept small, for those who multiply them.
+        step, stride = (step if window > 1 else 1), (stride if last - first > 1 else 1)
+        return AxisWindows(size, outputs, step, window, stride, base, first, last, edge)
 
 
 def _cut_windows(origin: np.ndarray, size: int, high: int, window: int, step: int) -> np.ndarray:

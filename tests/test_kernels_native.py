@@ -1,0 +1,429 @@
+"""The compiled kernels alone, against definitions written out here over lists of elements."""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+core = pytest.importorskip("poolwise._core", reason="the compiled kernels are not built")
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTS = ("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+THREADS = (1, 2, 5)
+
+
+@pytest.fixture(autouse=True)
+def share_small_calls():
+    core.set_worth_sharing(0.0)
+    yield
+    core.set_worth_sharing(100e-6)
+
+
+def storage(dtype):
+    return np.dtype("uint16" if dtype == "bfloat16" else dtype)
+
+
+def wide(x, dtype):
+    return (x.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else x
+
+
+def rounded(value, dtype):
+    """A Python number correctly rounded to the dtype, as stored."""
+    if dtype != "bfloat16":
+        with np.errstate(over="ignore"):
+            return np.float64(value).astype(dtype)
+    if not math.isfinite(value):
+        return np.array(value, np.float32).view(np.uint32) >> np.uint32(16)
+    low = np.uint16(np.float64(value).astype(np.float32).view(np.uint32) >> 16)
+    near = [c for c in (low - 1, low, low + 1) if 0 <= c & 0x7FFF <= 0x7F80]
+    as_number = lambda c: (
+        Fraction(*float(wide(np.array([c], np.uint16), dtype)[0]).as_integer_ratio())
+        if c & 0x7FFF < 0x7F80
+        else Fraction(2) ** 128 * (-1 if c & 0x8000 else 1)
+    )  # noqa: E731
+    return np.uint16(min(near, key=lambda c: (abs(as_number(c) - Fraction(value)), c & 1)))
+
+
+def sliding(n, k, s=1, lo=0, hi=0, d=1, ceil=False):
+    """(step, rows of (start, count, padded)) of sliding windows."""
+    span, rows = d * (k - 1) + 1, []
+    outputs = -(-(n + lo + hi - span) // s) + 1 if ceil else (n + lo + hi - span) // s + 1
+    for i in range(outputs):
+        at = [i * s - lo + d * j for j in range(k)]
+        real = [p for p in at if 0 <= p < n]
+        if not real:
+            break
+        rows.append((real[0], len(real), sum(p < 0 or n <= p < n + hi for p in at)))
+    return d, rows
+
+
+def adaptive(n, m):
+    return 1, [(i * n // m, -(-(i + 1) * n // m) - i * n // m, 0) for i in range(m)]
+
+
+def packed(form, size, stride, index_stride):
+    """The axis as the kernel takes it: its longest uniform run, and a table of the others."""
+    step, rows = form
+    best = (0, 0)
+    for first in range(len(rows)):
+        last = first + 1
+        while (
+            last < len(rows)
+            and rows[last][1:] == rows[first][1:]
+            and rows[last][0] - rows[last - 1][0] == rows[min(first + 1, len(rows) - 1)][0] - rows[first][0] > 0
+        ):
+            last += 1
+        if rows[first][2] == 0 and last - first > best[1] - best[0]:
+            best = first, last
+    first, last = best if best[1] - best[0] > 1 else (0, 0)
+    base, window, jump = (rows[first][0], rows[first][1], rows[first + 1][0] - rows[first][0]) if last else (0, 1, 1)
+    edge = np.array(rows[:first] + rows[last:], np.int64).reshape(-1, 3).tobytes()
+    return size, stride, len(rows), step, jump, window, first, last, base, edge, max(r[1] for r in rows), index_stride
+
+
+class Case:
+    """An array [batch, axes..., inner] of any strides, the windows of its axes, and its kernel."""
+
+    def __init__(self, op, dtype, x, forms, out=None, **params):
+        self.op, self.dtype, self.out, self.x, self.forms, self.params = op, dtype, out or dtype, x, forms, params
+        strides = [s // x.itemsize for s in x.strides]
+        sizes = x.shape[1:-1]
+        axes = [
+            packed(f, n, s, math.prod(sizes[a + 1 :]))
+            for a, (f, n, s) in enumerate(zip(forms, sizes, strides[1:-1], strict=True))
+        ]
+        self.kernel = core.Kernel(
+            op, dtype, self.out, [(x.shape[0], strides[0])], axes, (x.shape[-1], strides[-1]), **params
+        )
+        self.radix = [a[10] for a in axes]
+        self.shape = (x.shape[0], *(len(f[1]) for f in forms), x.shape[-1])
+        self.offset_dtype = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}[self.kernel.offset_size]
+
+    def windows(self):
+        """(output index, input indices in scan order, positions counted with padding)."""
+        for o in itertools.product(*map(range, self.shape)):
+            rows = [f[1][i] for f, i in zip(self.forms, o[1:-1], strict=True)]
+            spans = [range(r[0], r[0] + f[0] * r[1], f[0]) for f, r in zip(self.forms, rows, strict=True)]
+            yield o, [(o[0], *p, o[-1]) for p in itertools.product(*spans)], math.prod(r[1] + r[2] for r in rows)
+
+    def forward(self, offsets=False):
+        results = []
+        for threads in THREADS:
+            y = np.full(self.shape, 77, storage(self.out))
+            off = np.full(self.shape, 77, self.offset_dtype)
+            if offsets:
+                self.kernel.forward_offsets(self.x.ctypes.data, y.ctypes.data, off.ctypes.data, threads)
+            else:
+                self.kernel.forward(self.x.ctypes.data, y.ctypes.data, threads)
+            results.append((y, off))
+        assert all(
+            y.tobytes() == results[0][0].tobytes() and o.tobytes() == results[0][1].tobytes() for y, o in results
+        )
+        return results[0]
+
+    def indices(self, off):
+        index = np.empty(self.shape, np.int64)
+        self.kernel.offsets_to_indices(off.ctypes.data, index.ctypes.data, 2)
+        return index
+
+    def backward(self, method, *arrays):
+        results = []
+        for threads in THREADS:
+            gx = np.full(self.x.shape, 77, storage(self.dtype))
+            getattr(self.kernel, method)(*(a.ctypes.data for a in arrays), gx.ctypes.data, threads)
+            results.append(gx)
+        assert all(g.tobytes() == results[0].tobytes() for g in results)
+        return results[0]
+
+
+def data(rng, shape, dtype, special=True):
+    if dtype in INTS:
+        top = 2 if dtype == "bool" else 4
+        x = rng.integers(0, top, shape).astype(dtype)
+        if dtype != "bool":
+            info = np.iinfo(dtype)
+            x[rng.random(shape) < 0.2] = info.max
+            x[rng.random(shape) < 0.2] = info.min
+        return x
+    x = rng.integers(-3, 4, shape).astype(np.float32) * np.where(rng.random(shape) < 0.3, 0.37, 1).astype(np.float32)
+    x[rng.random(shape) < 0.1] = -0.0
+    if special:
+        for value in (np.inf, -np.inf, np.nan, -np.nan):
+            x[rng.random(shape) < 0.03] = value
+    return (x.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else x.astype(dtype)
+
+
+def strided(x, kind):
+    """The same values laid out otherwise."""
+    if kind == "plain":
+        return np.ascontiguousarray(x)
+    if kind == "reversed":
+        return np.ascontiguousarray(x[:, ::-1, ..., ::-1])[:, ::-1, ..., ::-1]
+    if kind == "gaps":
+        big = np.zeros([2 * n for n in x.shape], x.dtype)
+        big[tuple(slice(None, None, 2) for _ in x.shape)] = x
+        return big[tuple(slice(None, None, 2) for _ in x.shape)]
+    return np.ascontiguousarray(x.T).T
+
+
+GEOMETRIES = [
+    [sliding(37, 2, 2)],
+    [sliding(150, 3, 2, 1, 1)],
+    [sliding(90, 5, 3, 2, 1, d=2)],
+    [sliding(83, 4, 4, 0, 0, ceil=True)],
+    [sliding(70, 3, 7)],
+    [sliding(400, 300, 11, 20, 20)],
+    [adaptive(131, 3)],
+    [sliding(9, 3, 2, 1, 1), sliding(67, 3, 2, 1, 1)],
+    [sliding(11, 3, 1, 1, 1), sliding(40, 3, 1, 1, 1)],
+    [sliding(8, 2, 2), sliding(70, 2, 2)],
+    [sliding(20, 17, 1, 3, 3), sliding(21, 18, 2)],
+    [adaptive(7, 3), adaptive(5, 9)],
+    [sliding(13, 3, 2, 2, 2, d=3), (1, [(i, 1, 0) for i in range(3)]), sliding(12, 2, 3)],
+    [sliding(5, 3, 1, 1, 1), sliding(6, 3, 2, 1, 1), sliding(19, 3, 2, 1, 1)],
+    [sliding(3, 2), sliding(4, 2, 2), sliding(3, 3, 1, 1, 1), sliding(5, 2, 3, 0, 1)],
+]
+
+
+def cases(op, dtypes, layouts=("plain", "reversed", "gaps", "transposed"), every=1, at=0, **params):
+    rng = np.random.default_rng(5)
+    for g, forms in list(enumerate(GEOMETRIES))[at::every]:
+        sizes = [max(s + f[0] * (c - 1) for s, c, _ in f[1]) + 1 for f in forms]
+        for i, dtype in enumerate(dtypes):
+            inner = (1, 3, 19, 1)[(g + i) % 4] if math.prod(sizes) < 800 else 1
+            x = data(rng, (2, *sizes, inner), dtype, special=params.get("special", True))
+            yield forms, dtype, strided(x, layouts[(g + i) % len(layouts)])
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("dtypes", [FLOATS, INTS], ids=["floats", "ints"])
+def test_compare(op, dtypes):
+    for forms, dtype, x in cases(op, dtypes):
+        case = Case(op, dtype, x, forms)
+        y, off = case.forward(offsets=True)
+        assert y.tobytes() == case.forward()[0].tobytes()
+        index, values = case.indices(off), wide(np.ascontiguousarray(x), dtype).tolist()
+        plane = np.arange(math.prod(x.shape[1:-1])).reshape(x.shape[1:-1])
+        at = np.array(values, dtype=object)
+        for o, elements, _ in case.windows():
+            best = elements[0]
+            for e in elements[1:]:
+                new, old = at[e], at[best]
+                if old == old and (new != new or (new > old if op == "max" else new < old)):
+                    best = e
+            assert y[o].tobytes() == x[best].tobytes(), (forms, dtype, o)
+            assert index[o] == plane[best[1:-1]], (forms, dtype, o)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "op,params", [("sum", {}), ("avg", {}), ("avg", {"count_padding": True}), ("avg", {"divisor": -7.0})]
+)
+def test_float_sums(dtype, op, params):
+    for forms, _, x in cases(op, [dtype]):
+        case = Case(op, dtype, x, forms, **params)
+        y, at = wide(case.forward()[0], dtype), wide(np.ascontiguousarray(x), dtype).astype(float)
+        eps = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}[dtype]
+        for o, elements, padded in case.windows():
+            v = [at[e] for e in elements]
+            d = 1 if op == "sum" else params.get("divisor") or (padded if "count_padding" in params else len(v))
+            want = math.fsum(v) / d if all(map(math.isfinite, v)) else sum(v) / d
+            np.testing.assert_allclose(y[o], want, rtol=2 * eps, atol=0)
+
+
+def test_float64_sums_are_careful():
+    x = np.array(
+        [1e300, 1.0, -1e300, 3.0, 1.7e308, 1.7e308, 1.7e308, -1.7e308, np.inf, 1.0, -np.inf, 2.0], float
+    ).reshape(1, 12, 1)
+    for window, op, want in [
+        (4, "sum", [4, 1.7e308 * 2, np.nan]),
+        (4, "avg", [1, 0.85e308, np.nan]),
+        (2, "avg", [5e299, -5e299, 1.7e308, 0, np.inf, -np.inf]),
+    ]:
+        np.testing.assert_array_equal(Case(op, "float64", x, [sliding(12, window, window)]).forward()[0].ravel(), want)
+
+
+def test_half_rounds_once():
+    for dtype, tie in (("float16", 1 + 2.0**-11), ("bfloat16", 1 + 2.0**-8)):
+        # 1 + half a unit + something tiny: through float32 this would be a tie.
+        for tiny in (2.0**-24 if dtype == "float16" else 2.0**-40, 0.0, -(2.0**-24)):
+            parts = np.array([1.0, tie - 1, tiny, 0.0], np.float32)
+            x = (
+                (parts.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else parts.astype(dtype)
+            ).reshape(1, 4, 1)
+            got = Case("sum", dtype, x, [sliding(4, 4)]).forward()[0].ravel()[0]
+            assert got == rounded(sum(float(v) for v in wide(x, dtype).ravel()), dtype)
+
+
+@pytest.mark.parametrize("dtype", INTS)
+def test_integer_sums(dtype):
+    for out in (dtype, "int64", "float32", "float64"):
+        for op in ("sum", "avg"):
+            if out == "bool":
+                continue
+            for forms, _, x in cases(op, [dtype], every=4, at=1):
+                case = Case(op, dtype, x, forms, out=out)
+                want = np.empty(case.shape, object)
+                for o, elements, _ in case.windows():
+                    want[o] = Fraction(sum(int(x[e]) for e in elements), len(elements) if op == "avg" else 1)
+                if np.issubdtype(np.dtype(out), np.integer):
+                    want = np.vectorize(round, otypes=[object])(want)
+                    if want.max() > np.iinfo(out).max or want.min() < np.iinfo(out).min:
+                        with pytest.raises(OverflowError, match="does not fit"):
+                            case.forward()
+                        continue
+                    np.testing.assert_array_equal(case.forward()[0].astype(object), want)
+                else:
+                    np.testing.assert_allclose(
+                        case.forward()[0], want.astype(float), rtol=2.0**-23 if out == "float32" else 2.0**-52
+                    )
+
+
+def lp_of(v, p, signed=False):
+    if any(e != e for e in v):
+        return math.nan
+    if math.isinf(p):
+        return max(map(abs, v))
+    v = np.array(v, np.longdouble)
+    s = np.sum(abs(v) ** np.longdouble(p) * (np.where(v < 0, -1, 1) if signed else 1))
+    return float(np.sign(s) * abs(s) ** (1 / np.longdouble(p)))
+
+
+@pytest.mark.parametrize(
+    "p,signed",
+    [(1, False), (1, True), (2, False), (3, False), (3, True), (0.5, False), (2.7, False), (math.inf, False)],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_lp(p, signed):
+    for forms, dtype, x in cases("lp", FLOATS, every=4, at=int(p * 10) % 4 if p < 9 else 3):
+        case = Case("lp", dtype, x, forms, p=p, signed=signed)
+        y, at = wide(case.forward()[0], dtype), wide(np.ascontiguousarray(x), dtype).astype(float)
+        tol = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-22, "float64": 1e-13}[dtype]
+        for o, elements, _ in case.windows():
+            want = lp_of([at[e] for e in elements], p, signed)
+            scale = lp_of([at[e] for e in elements], p) if signed else 0
+            np.testing.assert_allclose(
+                y[o], want, rtol=tol, atol=1e-5 * scale if signed and math.isfinite(scale) else 0
+            )
+
+
+def test_lp_keeps_in_range():
+    for scale in (1e200, 1e-200, 5e-324 * 1000):
+        x = np.array([3, 4, 0, 0], float).reshape(1, 4, 1) * scale
+        np.testing.assert_allclose(
+            Case("lp", "float64", x, [sliding(4, 2, 2)]).forward()[0].ravel(),
+            [5 * scale, 0],
+            rtol=1e-3 if scale < 1e-300 else 1e-14,
+        )
+
+
+@pytest.mark.parametrize("op,params", [("max", {}), ("avg", {}), ("avg", {"count_padding": True}), ("sum", {}), ("avg", {"divisor": 5.0}),
+                                       ("lp", {"p": 1.0}), ("lp", {"p": 2.0}), ("lp", {"p": 3.0, "signed": True}), ("lp", {"p": 2.5, "rescale": 6.0}), ("lp", {"p": math.inf})])  # fmt: skip
+def test_gradients(op, params):
+    rng = np.random.default_rng(7)
+    for forms, dtype, x in cases(op, FLOATS, layouts=("plain",), every=2, at=len(params) % 2):
+        x = data(rng, x.shape, dtype, special=False)
+        case = Case(op, dtype, x, forms, **params)
+        gy = data(rng, case.shape, dtype, special=False)
+        at, g, want, size = (
+            wide(x, dtype).astype(float),
+            wide(gy, dtype).astype(float),
+            np.zeros(x.shape),
+            np.zeros(x.shape),
+        )
+        p = params.get("p", 0)
+        if op == "max" or p == math.inf:
+            y, off = case.forward(offsets=True)
+            index = case.indices(off)
+            gx = case.backward("backward_lp", x, y, gy) if op == "lp" else case.backward("backward_select", gy, off)
+        elif op == "lp":
+            y = case.forward()[0]
+            gx = case.backward("backward_lp", x, y, gy)
+        else:
+            gx = case.backward("backward_linear", gy)
+        for o, elements, padded in case.windows():
+            if op == "max" or p == math.inf:
+                e = (o[0], *np.unravel_index(index[o], x.shape[1:-1]), o[-1])
+                terms = {e: g[o] * (np.sign(at[e]) if op == "lp" else 1)}
+            elif op == "lp":
+                norm, f = (
+                    wide(y, dtype)[o].astype(float),
+                    params["rescale"] / len(elements) if "rescale" in params else 1.0,
+                )
+                terms = {
+                    e: 0.0
+                    if at[e] == 0 or norm == 0
+                    else g[o] * f * (1 if params.get("signed") else np.sign(at[e])) * abs(at[e] / norm) ** (p - 1)
+                    for e in elements
+                }
+            else:
+                d = 1 if op == "sum" else params.get("divisor") or (padded if params else len(elements))
+                terms = dict.fromkeys(elements, g[o] / d)
+            for e, t in terms.items():
+                want[e] += t
+                size[e] += abs(t)
+        tol = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-22, "float64": 1e-14}[dtype]
+        assert np.all(
+            np.abs(wide(gx, dtype) - want) <= tol * np.abs(want) + 1e-13 * size + (1e-7 if dtype == "float16" else 0)
+        ), (forms, dtype)
+
+
+def test_rejects_windows_outside():
+    good = [9, 1, 4, 1, 2, 3, 0, 4, 0, b"", 3, 1]
+    make = lambda axis: core.Kernel("max", "float32", "float32", [(1, 9)], [tuple(axis)], (1, 1))  # noqa: E731
+    make(good)
+    for place, value in [
+        (0, 8),
+        (2, 5),
+        (3, 0),
+        (4, 0),
+        (4, 2**62),
+        (5, 4),
+        (5, 0),
+        (7, 3),
+        (8, -1),
+        (8, 1),
+        (9, bytes(24)),
+        (9, b"x"),
+        (10, 2),
+        (10, 2**63 - 1),
+    ]:
+        axis = list(good)
+        axis[place] = value
+        with pytest.raises(ValueError):
+            make(axis)
+
+
+def test_environment_and_fork():
+    code = """
+import os, sys, numpy as np, threading
+from poolwise import _core as core
+k = core.Kernel("avg", "float32", "float32", [(64, 4096)], [(4096, 1, 2048, 1, 2, 2, 0, 2048, 0, b"", 2, 1)], (1, 1))
+x = np.arange(64 * 4096, dtype=np.float32); y = np.empty(64 * 2048, np.float32)
+run = lambda: k.forward(x.ctypes.data, y.ctypes.data, 4)
+while not core.parallel_stats():
+    run()
+pid = os.fork()
+if pid == 0:
+    y[:] = 0; run(); os._exit(0 if y.sum() > 0 else 1)
+assert os.waitpid(pid, 0)[1] == 0
+ts = [threading.Thread(target=lambda: [run() for _ in range(20)]) for _ in range(4)]
+[t.start() for t in ts]; [t.join() for t in ts]
+print(core.isa())
+"""
+    env = dict(os.environ)
+    for isa in core.isa_available():
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**env, "POOLWISE_ISA": isa}, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0 and done.stdout.startswith(isa), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**env, "POOLWISE_ISA": "sse9"}, capture_output=True, text=True, timeout=60
+    )
+    assert "POOLWISE_ISA=sse9" in done.stderr and "expected one of: base" in done.stderr
