@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     import faulthandler
 
-    faulthandler.enable()  # ten libraries in one process: if one of them crashes, say in whose call
+    faulthandler.enable(sys.__stderr__)  # ten libraries in one process: if one of them crashes, say in whose call
     wanted, missing = _peers(args)
     from .machine import claim_cores, start_peers
 
