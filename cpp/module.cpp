@@ -99,6 +99,9 @@ void* elements_of(nb::handle array) {
 NB_MODULE(_core, m) {
   m.doc() = "Compiled pooling kernels. Internal: arrays are addresses that the caller has validated.";
 
+  // Python caches kernels until the interpreter is gone, which nanobind would report as leaks.
+  nb::set_leak_warnings(false);
+
   using Free = nb::call_guard<nb::gil_scoped_release>;
   nb::class_<Kernel>(m, "Kernel")
       .def("__init__", &construct, "op"_a, "dtype"_a, "out_dtype"_a, "batch"_a, "axes"_a, "inner"_a, nb::kw_only(), "p"_a = 2.0,

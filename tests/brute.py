@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -66,4 +67,4 @@ def regions(n: int, m: int, u: Fraction) -> list[list[int]]:
     """Graham's disjoint regions: bounds a_i = ceil(alpha (i + u)), counted from the first, the last at the end; exact."""
     alpha = Fraction(n, m)
     bounds = [math.ceil(alpha * (i + u)) - math.ceil(alpha * u) for i in range(m)] + [n]
-    return [list(range(low, high)) for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [list(range(low, high)) for low, high in itertools.pairwise(bounds)]

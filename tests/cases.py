@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 import poolwise as pw
 from poolwise.problem import Problem
 from poolwise.spec import DTYPES, PoolOp
@@ -87,6 +88,11 @@ CASES = (
     Case("whole", (2, 5, 3), {"window": (5, 3)}),
     Case("wide-offsets", (1, 19, 18), {"window": (17, 17), "stride": (1, 1), "padding": (1, 0)}),
     Case("sees-padding-only", (2, 3, 4), {"window": (2, 2), "stride": 1, "padding": 3, "empty": 2}),
+    Case(
+        "sees-nothing", (2, 2, 3), {"window": (3, 1), "stride": 3, "padding": (1, (2, 1)), "axes": (2, 1), "empty": 3}
+    ),
+    Case("backwards", (2, 2, 3), {"window": (2, 2), "stride": (2, 1), "padding": (2, 0), "dilation": (3, 1)}),
+    Case("backwards-rows", (3, 3), {"window": (2,), "stride": 1, "padding": 1, "dilation": 3}),
     Case("adaptive-divides", (2, 6, 8), {"output_size": (3, 2)}, "adaptive_pool"),
     Case("adaptive", (2, 7, 5), {"output_size": (3, 4)}, "adaptive_pool"),
     Case("adaptive-more", (2, 4, 7), {"output_size": (9, 2)}, "adaptive_pool"),

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import poolwise as pw
+
 sys.path.insert(0, str(Path(__file__).parent))  # the helper modules beside this file, in every import mode
 
 import helpers
+
 from poolwise.backends import BACKENDS, cpu
 from poolwise.numpy import NumpyFramework
 
@@ -21,7 +24,9 @@ ALLOW_NO_CORE = "POOLWISE_ALLOW_NO_CORE"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seed", type=int, default=int(os.environ.get("POOLWISE_TEST_SEED", "0")), help="seed of all random tests")
+    parser.addoption(
+        "--seed", type=int, default=int(os.environ.get("POOLWISE_TEST_SEED", "0")), help="seed of all random tests"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -29,17 +34,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    core = "built" if cpu._core is not None else f"missing{' (allowed)' if os.environ.get(ALLOW_NO_CORE) == '1' else ''}"
+    core = (
+        "built" if cpu._core is not None else f"missing{' (allowed)' if os.environ.get(ALLOW_NO_CORE) == '1' else ''}"
+    )
     return [f"poolwise: --seed={helpers.SEED}, compiled kernels {core}"]
 
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    """A generator of the test's own, from the session's seed and the test's name."""
+    """A generator of the test's own, from the run's seed and the test's name."""
     return helpers.seeded(request.node.nodeid)
 
 
-@pytest.fixture(params=[backend.name for backend in BACKENDS])
+PROBE = pw.explain(pw.max_pool, (4, 4), (2, 2)).steps[0].problem
+ON_CPU = [backend.name for backend in BACKENDS if backend is cpu.CPU or backend.why_not(PROBE, "cpu") is None]
+"""Backends for arrays in the CPU's memory; those of a GPU have a file of their own."""
+
+
+@pytest.fixture(params=ON_CPU)
 def backend(request: pytest.FixtureRequest) -> str:
     """Every backend by name. Where the kernels are missing, its tests fail: a suite that skips them proves nothing."""
     if request.param == "cpu" and cpu._core is None:

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Case, Variant, numpy_dtype, problem_of
-from poolwise import reference
 from tolerances import allowed, allowed_gradient
+
+from poolwise import reference
 
 Array = Any
 
 
 def seeded(*key: object) -> np.random.Generator:
-    """A generator for one test, from the session's seed and a name."""
+    """A generator for one test, from the run's seed and a name."""
     return np.random.default_rng([SEED, zlib.crc32(repr(key).encode())])
 
 
@@ -121,7 +122,9 @@ def assert_same_bits(got: Array, expected: np.ndarray, what: str = "") -> None:
     wrong = bits(got) != bits(expected)
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise AssertionError(f"{what}: {wrong.sum()} of {wrong.size} differ, first at {at}: {got[at]!r}, not {expected[at]!r}")
+        raise AssertionError(
+            f"{what}: {wrong.sum()} of {wrong.size} differ, first at {at}: {got[at]!r}, not {expected[at]!r}"
+        )
 
 
 def assert_within(got: Array, expected: np.ndarray, error: np.ndarray, what: str = "") -> None:
@@ -156,7 +159,7 @@ def magnitude(problem: Any, x: np.ndarray) -> tuple[int, float]:
         return taps, largest
     if problem.op.name == "avg" and getattr(problem.params, "divisor", None):
         return taps, largest / abs(problem.params.divisor)
-    return taps, largest / taps if problem.op.name == "avg" else largest / taps
+    return taps, largest / taps  # a mean of some kind, or a norm: the sum of its terms is no larger than that
 
 
 def assert_forward(problem: Any, x: np.ndarray, got: Array, expected: np.ndarray, what: str = "") -> None:

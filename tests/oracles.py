@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
+from torch.nn import functional
 
 __all__ = ["directional_difference", "exact_mean", "scipy_filter", "torch_avg", "torch_max"]
 
 
 def torch_max(x: np.ndarray, window: tuple[int, ...], **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """Values and flat indices of torch's max pooling over the last axes of ``(N, C, *spatial)``."""
-    pool: Callable[..., Any] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(window) - 1]
+    pool: Callable[..., Any] = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(window) - 1]
     values, indices = pool(torch.from_numpy(x), window, return_indices=True, **options)
     return values.numpy(), indices.numpy()
 
 
 def torch_avg(x: np.ndarray, window: tuple[int, ...], **options: Any) -> np.ndarray:
     """torch's average pooling over the last axes of ``(N, C, *spatial)``."""
-    pool: Callable[..., Any] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(window) - 1]
+    pool: Callable[..., Any] = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[len(window) - 1]
     return pool(torch.from_numpy(x), window, **options).numpy()
 
 

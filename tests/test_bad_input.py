@@ -13,11 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import poolwise as pw
 import pytest
 import torch
 from cases import numpy_dtype
 from helpers import assert_forward, assert_refused, bits, seeded, warnings_off
+
+import poolwise as pw
 from poolwise import reference
 
 LIMIT_S = 1e-3 * (10 if os.environ.get("CI") else 1)
@@ -34,14 +35,33 @@ def case(text: str, call: Callable[[], Any]) -> Any:
 SLIDING = [pw.max_pool, pw.min_pool, pw.avg_pool, pw.sum_pool, pw.lp_pool, pw.median_pool, pw.blur_pool]
 
 SIZES = [
-    *(case(f"window={w}", lambda w=w: pw.max_pool(X, w, axes=(0, 1))) for w in (0, -1, (2, 0), (-3, 2), BIG, -BIG, 2**200)),
+    *(
+        case(f"window={w}", lambda w=w: pw.max_pool(X, w, axes=(0, 1)))
+        for w in (0, -1, (2, 0), (-3, 2), BIG, -BIG, 2**200)
+    ),
     *(case(f"stride={s}", lambda s=s: pw.max_pool(X, (2, 2), stride=s)) for s in (0, -1, (1, -1), BIG)),
     *(case(f"dilation={d}", lambda d=d: pw.max_pool(X, (2, 2), dilation=d)) for d in (0, -2, (1, 0), BIG)),
-    *(case(f"padding={p}", lambda p=p: pw.max_pool(X, (2, 2), padding=p)) for p in (-1, (0, -1), ((0, -1), (0, 0)), BIG)),
+    *(
+        case(f"padding={p}", lambda p=p: pw.max_pool(X, (2, 2), padding=p))
+        for p in (-1, (0, -1), ((0, -1), (0, 0)), BIG)
+    ),
     *(
         case(f"{name}={value!r}", lambda name=name, value=value: pw.max_pool(X, **{"window": (2, 2), name: value}))
         for name in ("window", "stride", "dilation", "padding")
-        for value in (2.0, (2, 2.0), True, (True, 2), "2", ("2", 2), b"2", 1j, np.float32(2), np.bool_(True), object(), [[2, 2], 2, 2])
+        for value in (
+            2.0,
+            (2, 2.0),
+            True,
+            (True, 2),
+            "2",
+            ("2", 2),
+            b"2",
+            1j,
+            np.float32(2),
+            np.bool_(True),
+            object(),
+            [[2, 2], 2, 2],
+        )
     ),
     case("window=None", lambda: pw.max_pool(X, None)),
     case("window=nan", lambda: pw.max_pool(X, (float("nan"), 2))),
@@ -62,9 +82,14 @@ SIZES = [
     case("dilated window too large", lambda: pw.max_pool(X, (3, 3), dilation=3)),
     case("padding only", lambda: pw.max_pool(X, (2, 2), padding=2)),
     case("padding only, high", lambda: pw.max_pool(X, (2, 2), stride=1, padding=((0, 2), (0, 0)))),
-    case("steps over the input", lambda: pw.max_pool(X[:1], (2, 1), dilation=(3, 1), padding=((1, 2), (0, 0)), stride=1)),
+    case(
+        "steps over the input", lambda: pw.max_pool(X[:1], (2, 1), dilation=(3, 1), padding=((1, 2), (0, 0)), stride=1)
+    ),
     case("overflow: span", lambda: pw.max_pool(X, (2**40, 2**40), dilation=2**40)),
-    case("overflow: span in ceil mode", lambda: pw.max_pool(X, (2**62, 2**62), dilation=4, stride=BIG - 1, ceil_mode=True)),
+    case(
+        "overflow: span in ceil mode",
+        lambda: pw.max_pool(X, (2**62, 2**62), dilation=4, stride=BIG - 1, ceil_mode=True),
+    ),
     case("overflow: padding", lambda: pw.max_pool(X, (2, 2), padding=BIG - 1, empty=0)),
     case("overflow: outputs", lambda: pw.max_pool(X, (1, 1), stride=1, padding=2**61, empty=0)),
     case("many windows on padding", lambda: pw.max_pool(X, (2, 2), padding=2**40, stride=1, empty=0)),
@@ -76,8 +101,14 @@ SIZES = [
 ]
 
 AXES = [
-    *(case(f"axes={a!r}", lambda a=a: pw.max_pool(X, (2, 2), axes=a)) for a in ((0, 0), (0, -2), (0, 2), (-3, 1), (), (0,), (0, 1, 1))),
-    *(case(f"axes={a!r}", lambda a=a: pw.max_pool(X, 2, axes=a)) for a in (2, -3, 1.0, True, "0", (0, "1"), BIG, [None])),
+    *(
+        case(f"axes={a!r}", lambda a=a: pw.max_pool(X, (2, 2), axes=a))
+        for a in ((0, 0), (0, -2), (0, 2), (-3, 1), (), (0,), (0, 1, 1))
+    ),
+    *(
+        case(f"axes={a!r}", lambda a=a: pw.max_pool(X, 2, axes=a))
+        for a in (2, -3, 1.0, True, "0", (0, "1"), BIG, [None])
+    ),
     case("global without axes", lambda: pw.global_pool(X, "max")),
     case("global of no axes", lambda: pw.global_pool(X, "max", axes=())),
     case("0-d", lambda: pw.global_pool(np.zeros(()), "max", axes=0)),
@@ -88,14 +119,31 @@ AXES = [
 ]
 
 SCHEMES = [
-    *(case(f"output_size={n!r}", lambda n=n: pw.adaptive_pool(X, "max", (n, 2))) for n in (0, -1, 2.0, True, "2", BIG, 2**40)),
+    *(
+        case(f"output_size={n!r}", lambda n=n: pw.adaptive_pool(X, "max", (n, 2)))
+        for n in (0, -1, 2.0, True, "2", BIG, 2**40)
+    ),
     case("adaptive bare int", lambda: pw.adaptive_pool(X, "max", 2)),
     case("adaptive bare None", lambda: pw.adaptive_pool(X, "max", None)),
     case("adaptive blur", lambda: pw.adaptive_pool(X, "blur", (2, 2))),
     case("global blur", lambda: pw.global_pool(X, "blur", axes=1)),
     *(
         case(f"draws={u!r}", lambda u=u: pw.fractional_pool(X, "max", (3, 3), draws=u))
-        for u in (1.0, -0.1, float("nan"), float("inf"), "0.5", (0.5,), (0.5, 1), (0.5, 0.5, 0.5), None, (0.5, "a"), True, 10**400, 1j)
+        for u in (
+            1.0,
+            -0.1,
+            float("nan"),
+            float("inf"),
+            "0.5",
+            (0.5,),
+            (0.5, 1),
+            (0.5, 0.5, 0.5),
+            None,
+            (0.5, "a"),
+            True,
+            10**400,
+            1j,
+        )
     ),
     case("too many regions", lambda: pw.fractional_pool(X, "max", (7, 3), draws=0.5)),
     case("too many windows", lambda: pw.fractional_pool(X, "max", (6, 3), window=2, draws=0.5)),
@@ -105,16 +153,36 @@ SCHEMES = [
 ]
 
 WORDS = [
-    *(case(f"op={op!r}", lambda op=op: pw.pool(X, op, (2, 2))) for op in ("maximum", "", "MAX", None, 3, ["max"], pw.max_pool)),
-    *(case(f"backend={b!r}", lambda b=b: pw.max_pool(X, (2, 2), backend=b)) for b in ("gpu", "", 1, ["cpu"], {}, b"cpu", True)),
+    *(
+        case(f"op={op!r}", lambda op=op: pw.pool(X, op, (2, 2)))
+        for op in ("maximum", "", "MAX", None, 3, ["max"], pw.max_pool)
+    ),
+    *(
+        case(f"backend={b!r}", lambda b=b: pw.max_pool(X, (2, 2), backend=b))
+        for b in ("gpu", "", 1, ["cpu"], {}, b"cpu", True)
+    ),
     *(case(f"padding={p!r}", lambda p=p: pw.max_pool(X, (2, 2), padding=p)) for p in ("SAME", "full", "", "same ")),
     *(case(f"border={b!r}", lambda b=b: pw.blur_pool(X, (3, 3), border=b)) for b in ("mirror", "", None, 0, ["zeros"])),
-    *(case(f"dtype={d!r}", lambda d=d: pw.avg_pool(X, (2, 2), dtype=d)) for d in ("float31", "", "bool", bool, "int32", int, complex, "O", [1], 5, object())),
+    *(
+        case(f"dtype={d!r}", lambda d=d: pw.avg_pool(X, (2, 2), dtype=d))
+        for d in ("float31", "", "bool", bool, "int32", int, complex, "O", [1], 5, object())
+    ),
     case("dtype of max", lambda: pw.pool(X, "max", (2, 2), dtype="float64")),
-    *(case(f"empty={e!r}", lambda e=e: pw.max_pool(X, (2, 2), padding=3, empty=e)) for e in ("0", b"0", [1], 1j, object(), 10**400, (0,))),
+    *(
+        case(f"empty={e!r}", lambda e=e: pw.max_pool(X, (2, 2), padding=3, empty=e))
+        for e in ("0", b"0", [1], 1j, object(), 10**400, (0,))
+    ),
     *(
         case(f"empty={e!r} of {d}", lambda e=e, d=d: pw.max_pool(X.astype(d), (2, 2), padding=3, empty=e))
-        for d, e in (("int64", 0.5), ("int64", float("nan")), ("uint8", -1), ("uint8", 256), ("bool", 2), ("int8", float("inf")), ("int64", 2**64))
+        for d, e in (
+            ("int64", 0.5),
+            ("int64", float("nan")),
+            ("uint8", -1),
+            ("uint8", 256),
+            ("bool", 2),
+            ("int8", float("inf")),
+            ("int64", 2**64),
+        )
     ),
     case("duplicates", lambda: pw.max_unpool(Y, AT, (6, 6), duplicates="first")),
 ]
@@ -150,7 +218,20 @@ def odd_strides() -> np.ndarray:
 ARRAYS = [
     *(
         case(f"x={type(x).__name__}", lambda x=x: pw.max_pool(x, (2, 2)))
-        for x in ([[1, 2], [3, 4]], ((1, 2), (3, 4)), 3, 3.5, "ab", None, object(), range(4), b"abcd", {1: 2}, np.float32(1), memoryview(b"ab"))
+        for x in (
+            [[1, 2], [3, 4]],
+            ((1, 2), (3, 4)),
+            3,
+            3.5,
+            "ab",
+            None,
+            object(),
+            range(4),
+            b"abcd",
+            {1: 2},
+            np.float32(1),
+            memoryview(b"ab"),
+        )
     ),
     case("the ndarray class", lambda: pw.max_pool(np.ndarray, (2, 2))),
     *(
@@ -219,7 +300,10 @@ UNPOOL = [
     case("indices swapped", lambda: pw.max_unpool(AT, Y, (6, 6))),
     case("values complex", lambda: pw.max_unpool(Y.astype("c8"), AT, (6, 6))),
     case("values object", lambda: pw.max_unpool(Y.astype("O"), AT, (6, 6))),
-    *(case(f"output_size={n!r}", lambda n=n: pw.max_unpool(Y, AT, n)) for n in (6, 0, (6, 0), (6, -6), (6.0, 6), "66", (6, 6, 6), (BIG, 6), (2**40, 2**40))),
+    *(
+        case(f"output_size={n!r}", lambda n=n: pw.max_unpool(Y, AT, n))
+        for n in (6, 0, (6, 0), (6, -6), (6.0, 6), "66", (6, 6, 6), (BIG, 6), (2**40, 2**40))
+    ),
     case("axes", lambda: pw.max_unpool(Y, AT, (6, 6), axes=(0, 0))),
 ]
 
@@ -267,7 +351,12 @@ def test_refused_with_four_lines_at_once(call: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("function", SLIDING, ids=lambda f: f.__name__)
 def test_every_function_checks_alike(function: Callable[..., Any]) -> None:
-    for options in ({"window": 0, "axes": 0}, {"window": (2, 2), "stride": 0}, {"window": (2, 2), "padding": -1}, {"window": 2}):
+    for options in (
+        {"window": 0, "axes": 0},
+        {"window": (2, 2), "stride": 0},
+        {"window": (2, 2), "padding": -1},
+        {"window": 2},
+    ):
         error = assert_refused(lambda options=options: function(X, **options))
         assert str(error).startswith(f"{function.__name__}: ")
 
@@ -289,7 +378,7 @@ def test_empty_gives_windows_of_padding_a_value(op: str, framework: str) -> None
     assert y.shape == (5, 5) and (y[0] == 7).all() and (y[:, -1] == 7).all()
     np.testing.assert_array_equal(y[1:-1, 1:-1], np.asarray(pw.pool(x, op, (2, 2))))
     assert np.isnan(np.asarray(pw.pool(x, op, (2, 2), padding=2, empty=float("nan")))[0]).all()
-    found, pullback = pw.vjp(pw.pool, x, op, (2, 2), padding=2, empty=7)
+    _, pullback = pw.vjp(pw.pool, x, op, (2, 2), padding=2, empty=7)
     whole = pw.vjp(pw.pool, x, op, (2, 2))[1]
     ones = np.ones((5, 5), np.float32), np.ones((3, 3), np.float32)
     if framework == "torch":
@@ -319,12 +408,26 @@ HOSTILE = [
     -(2**31), -(2**63), -(2**63) - 1, 2**64, True, 2.0, 2.5, float("nan"), float("inf"), None, "2", (), (1,), (2, 2), (1, 2, 3),
     [2, 1], np.int64(2), np.float64(2), np.array([1, 2]), b"2", object(), 1j, ((1, 1), (0, 1)), ((2, 0), 1), "same", "same_lower",
 ]  # fmt: skip
-FUZZ_DTYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint8", "int64", "uint64", "bool", "complex64", "object")
+FUZZ_DTYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int8",
+    "uint8",
+    "int64",
+    "uint64",
+    "bool",
+    "complex64",
+    "object",
+)
 
 
 def random_call(rng: np.random.Generator) -> tuple[np.ndarray, str, str, dict[str, Any]]:
     """An array, a verb and options: about half sensible, half hostile."""
-    shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 5, 8], int(rng.integers(0, 4)), p=[0.03, 0.17, 0.2, 0.2, 0.2, 0.2]))
+    shape = tuple(
+        int(n) for n in rng.choice([0, 1, 2, 3, 5, 8], int(rng.integers(0, 4)), p=[0.03, 0.17, 0.2, 0.2, 0.2, 0.2])
+    )
     dtype = str(rng.choice(FUZZ_DTYPES, p=[0.3, 0.2, *[0.06] * 7, 0.04, 0.04]))
     x = np.asarray(rng.standard_normal(shape) * 3).astype(numpy_dtype(dtype) if dtype != "object" else object)
 
@@ -353,7 +456,11 @@ def random_call(rng: np.random.Generator) -> tuple[np.ndarray, str, str, dict[st
             options["window"] = value()
     if rng.random() < 0.3 or verb == "global_pool":
         options["axes"] = value(-2) if rng.random() < 0.7 else 0
-    op = str(rng.choice(["max", "min", "avg", "sum", "lp", "blur", "median", "mean"], p=[0.2, 0.13, 0.2, 0.13, 0.13, 0.1, 0.1, 0.01]))
+    op = str(
+        rng.choice(
+            ["max", "min", "avg", "sum", "lp", "blur", "median", "mean"], p=[0.2, 0.13, 0.2, 0.13, 0.13, 0.1, 0.1, 0.01]
+        )
+    )
     if op == "lp" and rng.random() < 0.5:
         options["p"] = [1, 2, 3.5, 0.5, 0, -1, float("inf"), float("nan"), "2", 1e308, 10**400][int(rng.integers(11))]
     return x, verb, op, options

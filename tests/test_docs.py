@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
 import poolwise as pw
 import poolwise.torch as pt
-import pytest
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("poolwise.cli", "poolwise.instruments", "poolwise.bench", "poolwise.__main__", "poolwise._core")
@@ -80,7 +81,11 @@ BLOCK = re.compile(r"(<!--[^>]*-->\s*)?^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE
 def readme_blocks() -> list[tuple[str, str, str]]:
     """``(mark, language, text)`` of every fenced block."""
     readme = ROOT / "README.md"
-    return [(mark.strip(), language, text) for mark, language, text in BLOCK.findall(readme.read_text())] if readme.exists() else []
+    return (
+        [(mark.strip(), language, text) for mark, language, text in BLOCK.findall(readme.read_text())]
+        if readme.exists()
+        else []
+    )
 
 
 def test_readme_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from fractions import Fraction
 
 import brute
 import numpy as np
-import poolwise as pw
 import pytest
 from helpers import assert_refused
+
+import poolwise as pw
 from poolwise.geometry import (
     Adaptive,
     AxisWindows,
@@ -114,7 +115,7 @@ def test_fractional(n: int) -> None:
                 axis = Fractional((m,), (k,), (u,)).axis(n)
                 assert_windows(axis, brute.fractional(n, m, k, u), (n, m, k, u))
             found = [list(Fractional((m,), None, (u,)).axis(n).taps(i)) for i in range(m)]
-            assert sum(found, []) == list(range(n)), f"regions do not tile the axis: {(n, m, u)}"
+            assert list(itertools.chain(*found)) == list(range(n)), f"regions do not tile the axis: {(n, m, u)}"
             assert all(found), f"a region is empty: {(n, m, u)}"
 
 
@@ -135,7 +136,11 @@ def test_input_range_and_part() -> None:
         axis = scheme.axis(9)
         for first, last in itertools.combinations(range(len(axis) + 1), 2):
             taps = [p for i in range(first, last) for p in axis.taps(i)]
-            assert axis.input_range(first, last) == ((min(taps), max(taps) + 1) if taps else (0, 0)), (scheme, first, last)
+            assert axis.input_range(first, last) == ((min(taps), max(taps) + 1) if taps else (0, 0)), (
+                scheme,
+                first,
+                last,
+            )
             part = axis.part(first, last)
             assert [part.taps(i) for i in range(len(part))] == [axis.taps(i) for i in range(first, last)], scheme
             assert part.padded.tolist() == axis.padded[first:last].tolist()
@@ -194,7 +199,9 @@ def test_tables(pair: int) -> None:
     assert (flat[valid] == index[valid]).all() and flat.dtype == np.int64
     assert windows.divisor(False).reshape(-1).tolist() == [len(taps) for taps in expected]
     a, b = windows.axes
-    counted = [(len(a.taps(i)) + a.padded[i]) * (len(b.taps(j)) + b.padded[j]) for i in range(len(a)) for j in range(len(b))]
+    counted = [
+        (len(a.taps(i)) + a.padded[i]) * (len(b.taps(j)) + b.padded[j]) for i in range(len(a)) for j in range(len(b))
+    ]
     assert windows.divisor(True).reshape(-1).tolist() == counted
     assert windows.elements == sum(map(len, expected))
     assert windows.any_empty == any(not taps for taps in expected)

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import oracles
-import poolwise as pw
 import pytest
 import torch
 from cases import CASES, FLOAT_DTYPES, VARIANTS, Case, Variant, dtypes_of, numpy_dtype, pairs, problem_of
 from helpers import assert_refused, assert_same_bits, bits, distinct, expected_of, sample, seeded, to_numpy
+from scipy import ndimage
+
+import poolwise as pw
 from poolwise import reference
 from poolwise.arrays import framework_of
 from poolwise.backends.generic import GenericKernel
-from scipy import ndimage
 
 PLAIN = [variant for variant in VARIANTS if not variant.options]
 PICKING = [op.name for op in pw.OPS if op.traits.picks]
@@ -126,7 +127,9 @@ def test_blur_is_scipys_correlation(border: str, mode: str, size: int, rng: np.r
         row = np.convolve(row, [0.5, 0.5])
     expected = ndimage.correlate(x, np.outer(row, row), mode=mode)
     options = {"window": (size, size), "stride": 1, "padding": size // 2}
-    np.testing.assert_allclose(define(Variant("blur", {"border": border}), Case("", x.shape, options), x), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        define(Variant("blur", {"border": border}), Case("", x.shape, options), x), expected, atol=1e-12
+    )
 
 
 def test_blur_zeros_is_the_zero_padded_convolution_over_its_weights(rng: np.random.Generator) -> None:
@@ -222,9 +225,7 @@ def test_picking_operators_pick(variant: Variant, rng: np.random.Generator) -> N
     x = rng.standard_normal(case.shape)
     problem = problem_of(case, variant, "float64")
     y = reference.forward(problem, x)
-    inside = [
-        y[0][index] in x[0][np.ix_(*(list(taps) for taps in ranges))] for index, ranges in problem.windows.each()
-    ]
+    inside = [y[0][index] in x[0][np.ix_(*(list(taps) for taps in ranges))] for index, ranges in problem.windows.each()]
     if variant.operator.traits.picks:
         assert all(inside)
         chosen = reference.select(problem, x)
@@ -373,7 +374,8 @@ def test_sums_that_do_not_fit_are_refused(array: Any, backend: str | None, rng: 
         assert int(pw.sum_pool(x, len(values), backend=backend)[0]) == sum(values)
     for values, dtype in over:
         x = array(np.array(values, dtype))
-        assert_refused(lambda x=x, n=len(values): pw.sum_pool(x, n, backend=backend), (ValueError,))
+        n = len(values)
+        assert_refused(lambda x=x, n=n: pw.sum_pool(x, n, backend=backend), (ValueError,))
         assert float(pw.sum_pool(x, len(values), dtype="float64", backend=backend)[0]) == pytest.approx(sum(values))
 
 

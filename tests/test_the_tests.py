@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import poolwise as pw
 import pytest
 import test_backends
 import test_geometry
@@ -23,6 +22,8 @@ from helpers import (
     evaluate,
     expected_of,
 )
+
+import poolwise as pw
 from poolwise import dispatch, problem
 from poolwise.backends import generic
 from poolwise.geometry import AxisWindows, Sliding, schemes, windows
@@ -169,9 +170,15 @@ def scaled_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PADDED = {"window": (3, 3), "stride": (2, 2), "padding": (1, 1)}
 DEFINITIONS: dict[str, tuple[Break, Callable[[], None]]] = {
-    "swapped divisor": (swapped_divisor, lambda: test_ops.test_avg_is_torchs(PADDED, True, None, np.random.default_rng(0))),
+    "swapped divisor": (
+        swapped_divisor,
+        lambda: test_ops.test_avg_is_torchs(PADDED, True, None, np.random.default_rng(0)),
+    ),
     "ties to the last": (ties_to_the_last, lambda: test_ops.test_ties_go_to_the_first_in_scan_order("max")),
-    "ties to the last, torch": (ties_to_the_last, lambda: test_ops.test_max_is_torchs(PADDED, (1, 1), "ties", np.random.default_rng(0))),
+    "ties to the last, torch": (
+        ties_to_the_last,
+        lambda: test_ops.test_max_is_torchs(PADDED, (1, 1), "ties", np.random.default_rng(0)),
+    ),
     "NaN dropped": (nan_dropped, lambda: test_ops.test_nan_wins_at_every_position(Variant("max"), "float32")),
     "scaled value": (scaled_value, lambda: test_ops.test_avg_is_torchs(PADDED, False, None, np.random.default_rng(0))),
     "scaled gradient": (scaled_gradient, lambda: test_ops.test_vjp_three_ways(Variant("avg"), case_of("overlap"))),
@@ -197,7 +204,9 @@ def patch_kernel(name: str, change: Callable[[Any], Any]) -> Break:
 
     def apply(monkeypatch: pytest.MonkeyPatch) -> None:
         whole = getattr(generic.GenericKernel, name)
-        monkeypatch.setattr(generic.GenericKernel, name, lambda self, *args, **kwargs: change(whole(self, *args, **kwargs)))
+        monkeypatch.setattr(
+            generic.GenericKernel, name, lambda self, *args, **kwargs: change(whole(self, *args, **kwargs))
+        )
 
     return apply
 

@@ -199,7 +199,7 @@ class Windows:
         """
         columns = []
         for axis in self.axes:
-            j = np.arange(axis.most, dtype=np.int64)
+            j = np.arange(max(axis.most, 1), dtype=np.int64)  # a tap that is invalid where no window sees anything
             columns.append((axis.start[:, None] + axis.step * j, j < axis.count[:, None]))
         return _product(columns, self.sizes)
 
