@@ -43,6 +43,7 @@ void check_window(const Axis& axis, const Window& w, const std::string& where) {
 struct Shape {
   bool overlap;
   i64 span, most, most_with_padding;
+  i64 fallback;  // how far a window starts or ends before an earlier one: less than a step
 };
 
 Shape check_axis(const Axis& axis, i64 edges, int index) {
@@ -61,7 +62,7 @@ Shape check_axis(const Axis& axis, i64 edges, int index) {
     if (start >= axis.size_in) fail(where + ": last uniform window starts at or beyond the end");
     check_window(axis, {static_cast<i64>(start), axis.window, 0}, where);
   }
-  Shape shape{uniform > 1 && axis.stride <= axis.step * (axis.window - 1), 1, 1, 1};
+  Shape shape{uniform > 1 && axis.stride <= axis.step * (axis.window - 1), 1, 1, 1, 0};
   i64 highest_start = -1, highest_end = -1;
   auto visit = [&](i64 i) {
     const Window w = window_at(axis, i);
@@ -70,6 +71,7 @@ Shape check_axis(const Axis& axis, i64 edges, int index) {
     // See first_reaching() in problem.hpp.
     if (w.start < highest_start - (axis.step - 1) || end < highest_end - (axis.step - 1))
       fail(here + ": windows must not move backwards");
+    shape.fallback = std::max({shape.fallback, highest_start - w.start, highest_end - end});
     shape.overlap |= w.start <= highest_end;
     shape.span = std::max(shape.span, end - w.start + 1);
     shape.most = std::max(shape.most, w.count);
@@ -175,8 +177,8 @@ void plan(Problem& pb) {
     Axis& axis = pb.axes[a];
     const Shape shape = check_axis(axis, axis.ring, a);  // until here `ring` holds the number of edge rows
     axis.ring = shape.overlap ? shape.span : 0;
-    // Numbers that no window uses must not overflow a product later.
-    if (shape.most == 1) axis.step = 1;
+    // Numbers that no window uses must not overflow a product later; a step is also the bound of the fallback.
+    if (shape.most == 1) axis.step = shape.fallback + 1;
     if (axis.last - axis.first < 2) axis.stride = 1;
     product(product(axis.radix, axis.step, "radix times step"), std::max<i64>(axis.in_block, 1), "radix times step");
     padded_volume = product(padded_volume, shape.most_with_padding, "the number of elements in a window with padding");

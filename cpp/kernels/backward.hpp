@@ -387,9 +387,9 @@ class LpGradient {
 
   // gy * d y / d x. Written with the ratio |x| / y, which is about 1, so that no power leaves the range.
   double term(double x, double y, double gy, double factor) const {
+    if (pb_.is_signed && pb_.p == 1) return gy * factor;  // a sum, whatever the values
     if (x != x || y != y) return x + y;
-    // A signed sum (p = 1) passes its gradient to zeros too; every other power is flat there, or has no slope.
-    if ((x == 0 && !(pb_.is_signed && pb_.p == 1)) || y == 0) return gy * 0;
+    if (x == 0 || y == 0) return gy * 0;
     const double g = pb_.is_signed || x > 0 ? gy : -gy;
     // An infinite element is all of its window's norm.
     if (pb_.p == 1 || x - x != 0) return g * factor;
