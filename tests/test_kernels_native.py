@@ -41,11 +41,14 @@ def rounded(value, dtype):
         return np.array(value, np.float32).view(np.uint32) >> np.uint32(16)
     low = np.uint16(np.float64(value).astype(np.float32).view(np.uint32) >> 16)
     near = [c for c in (low - 1, low, low + 1) if 0 <= c & 0x7FFF <= 0x7F80]
-    as_number = lambda c: (
-        Fraction(*float(wide(np.array([c], np.uint16), dtype)[0]).as_integer_ratio())
-        if c & 0x7FFF < 0x7F80
-        else Fraction(2) ** 128 * (-1 if c & 0x8000 else 1)
-    )  # noqa: E731
+
+    def as_number(c):
+        return (
+            Fraction(*float(wide(np.array([c], np.uint16), dtype)[0]).as_integer_ratio())
+            if c & 0x7FFF < 0x7F80
+            else Fraction(2) ** 128 * (-1 if c & 0x8000 else 1)
+        )
+
     return np.uint16(min(near, key=lambda c: (abs(as_number(c) - Fraction(value)), c & 1)))
 
 
