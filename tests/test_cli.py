@@ -318,7 +318,7 @@ def test_unserved_tiffs(codecs, tmp_path, capsys):
         ("RGB", "uint8", [], "out.gif", 2, "extension"),
         ("RGB", "uint8", [], ".", 1, "folder"),
         ("RGB", "uint8", [], "nowhere/out.png", 1, "cannot write"),
-        ("RGB", "uint8", [], "old.png", 1, "--force"),
+        ("RGB", "uint8", [], "in.png", 1, "--force"),
         ("RGB", "uint8", ["--max-pixels", "100"], "out.png", 1, "pixels"),
         ("RGB", "uint8", ["--window", "2x2x2"], "out.png", 2, "window"),
         ("RGB", "uint8", ["--window", "99"], "out.png", 2, "does not fit"),
@@ -337,7 +337,14 @@ def test_refusals_leave_nothing(codecs, tmp_path, capsys, kind, dtype, options, 
     assert (tmp_path / "old.png").read_bytes() == b"old"
 
 
-def test_force_writes_over(codecs, tmp_path):
+def test_an_older_result_is_replaced(codecs, tmp_path):
+    photo, old = save(codecs, tmp_path / "in.png", picture("RGB", "uint8")), tmp_path / "old.png"
+    old.write_bytes(b"old")
+    assert main(["image", str(photo), "--op", "min", "--window", "2", "-o", str(old)]) == 0
+    assert load(codecs, old).shape == (11, 15, 3)
+
+
+def test_force_writes_over_the_photo(codecs, tmp_path):
     photo = save(codecs, tmp_path / "in.png", picture("RGB", "uint8"))
     assert main(["image", str(photo), "--op", "min", "--window", "2", "-o", str(photo), "--force"]) == 0
     assert load(codecs, photo).shape == (11, 15, 3)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Framework, memory_order
+from ..messages import refuse, shown
 from ..problem import Problem
 from ..spec import DTYPES
 from .protocol import Kernel, Residual
@@ -37,7 +38,13 @@ def set_num_threads(threads: int | None) -> None:
     """How many threads a call may use; `None` follows torch where it is loaded, the environment otherwise."""
     global _threads
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads must be an int of at least 1, or None; got {threads!r}")
+        raise refuse(
+            "set_num_threads",
+            "this is not a number of threads",
+            got=f"threads={shown(threads)}",
+            expected="an int of at least 1, or None",
+            hint="set_num_threads(2)",
+        )
     _threads = threads
 
 
@@ -118,7 +125,7 @@ class CpuKernel:
         problem = self.problem
         strides = tuple(stride // x.itemsize for stride in x.strides)
         order = memory_order(problem.shape, strides, problem.axes)
-        if problem.dtype != problem.out_dtype or DTYPES[problem.dtype] == "integer" and problem.op.casts:
+        if problem.dtype != problem.out_dtype or (DTYPES[problem.dtype] == "integer" and problem.op.casts):
             return None  # an integer sum may fail, which the long way words
         native, dtype = _native(problem, strides, order), x.dtype
         run, empty = native.forward_arrays, np.empty

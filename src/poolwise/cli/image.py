@@ -40,7 +40,7 @@ def add_command(commands: Any) -> None:
         metavar="OUT",
         help="file to write: .png, .jpg, .jpeg, .tif or .tiff",
     )
-    parser.add_argument("--force", action="store_true", help="write over OUT if it exists")
+    parser.add_argument("--force", action="store_true", help="write over PHOTO itself, where OUT is the same file")
     parser.add_argument(
         "--max-pixels", type=int, default=250_000_000, metavar="N", help="refuse larger pictures (default 250,000,000)"
     )
@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from . import pictures
 
     pictures.check_output(args.output)
-    if args.output.exists() and not args.force and args.output.is_file():
-        raise CommandError(f"{args.output} exists; try --force to write over it")
+    if not args.force and args.output.exists() and args.photo.exists() and args.output.samefile(args.photo):
+        raise CommandError(f"{args.output} is the photo itself; try another OUT, or --force to lose the original")
     options = operator_parameters(args, args.op)
     pixels = pictures.read(args.photo, args.max_pixels)
     pictures.check_fits(args.output, pixels)

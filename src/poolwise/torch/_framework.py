@@ -41,7 +41,12 @@ class TorchFramework:
         return x.data_ptr()
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor) -> Tensor:
-        dense = torch.empty([shape[axis] for axis in order], dtype=getattr(torch, dtype), device=like.device)
+        try:
+            dense = torch.empty([shape[axis] for axis in order], dtype=getattr(torch, dtype), device=like.device)
+        except RuntimeError as error:  # what torch says when there is not enough of it
+            if "memory" not in str(error):
+                raise
+            raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype}") from None
         return dense.permute(sorted(range(len(order)), key=order.__getitem__))
 
     def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
