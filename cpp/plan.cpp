@@ -19,6 +19,10 @@ constexpr i64 kRingBytes = 512 << 10;
 constexpr i64 kTileBytes = 16 << 10;
 constexpr i64 kBackTileBytes = 128 << 10;
 constexpr i64 kLongestTable = 4096;
+constexpr i64 kStripBytes = 24 << 10;
+constexpr i64 kDirectRows = 64;
+constexpr i64 kDirectTile = 32 << 10;  // elements
+constexpr i64 kMostSources = 16;       // kGroup in kernels/walk.hpp
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
 
@@ -96,6 +100,42 @@ i64 partial_bytes(const Problem& pb) {
   }
 }
 
+// See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are
+// limited there.
+bool plan_direct(Problem& pb, i64 item) {
+  pb.strip = pb.slots = 0;
+  const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
+  if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || last.radix > kMostSources || outer.radix > kMostSources) return false;
+  if (pb.n_axes == 2 && outer.ring > 0)
+    for (pb.slots = 1; pb.slots < outer.ring;) pb.slots *= 2;
+  else if (pb.n_axes == 2 && outer.radix * last.radix > kMostSources)
+    return false;
+  const i64 one = product(item * std::max<i64>(pb.slots, 1), std::max<i64>(pb.inner, 1), "the size of a strip");
+  if (pb.slots > 0 && one > kRingBytes) {  // even one column is too much to keep
+    pb.slots = 0;
+    return false;
+  }
+  const i64 least = (256 + pb.inner) / std::max<i64>(pb.inner, 1), n_out = std::max<i64>(last.n_out, 1);
+  const i64 fit = std::clamp<i64>(kStripBytes / one, std::min(least, n_out), n_out), strips = (n_out + fit - 1) / fit;
+  pb.strip = (n_out + strips - 1) / strips;
+  const i64 row = product(item * pb.strip, std::max<i64>(pb.inner, 1), "the size of a strip");
+  if (pb.slots > 0) {
+    while (pb.slots < 64 && pb.slots * 2 <= kStripBytes / row) pb.slots *= 2;
+    pb.block = (pb.slots - outer.ring) / std::max<i64>(outer.stride, 1) + 1;
+  } else {
+    pb.block = std::clamp<i64>(kStripBytes / row, 1, 64);
+  }
+  pb.split = 0;
+  // Each tile makes the rows that it shares with the one before again: at 64 rows a 3-row window costs 3 % more. One
+  // channels-last image is a single plane, and has to be cut for threads to share it.
+  const i64 rows = std::clamp<i64>(std::min(pb.planes, kDirectRows) * std::min(outer.n_out, 8 * kDirectRows) / 8, 4, kDirectRows);
+  const i64 most = pb.n_axes == 1 ? std::max<i64>(kDirectTile / std::max<i64>(pb.inner, 1), pb.strip) : rows;
+  pb.tile = std::clamp<i64>(most, 1, std::max<i64>(outer.n_out, 1));
+  pb.tiles = (outer.n_out + pb.tile - 1) / pb.tile;
+  pb.units = product(pb.planes, pb.tiles, "the number of work units");
+  return true;
+}
+
 void plan_forward(Problem& pb) {
   const i64 item = partial_bytes(pb);
   const int depth = pb.n_axes - 1;
@@ -112,6 +152,7 @@ void plan_forward(Problem& pb) {
   }
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
+  if (plan_direct(pb, item)) return;
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;

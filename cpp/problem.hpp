@@ -69,6 +69,9 @@ struct Problem {
   // one plane and one index on each earlier axis.
   int split;
   i64 tile, tiles, units;
+  i64 strip;  // outputs of the last axis that Direct (direct.hpp) does at once; 0 where only Walk can
+  i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
+  i64 block;  // rows of outputs at once
   int back_split;
   i64 back_tile, back_tiles, back_units;
   const Target* targets;  // table by offset, or null where it would be too long

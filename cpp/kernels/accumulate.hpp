@@ -1,8 +1,8 @@
 // Sums: the accumulators, and the family that walks with them. avg and lp are sums with another finish.
 #pragma once
 
+#include "direct.hpp"
 #include "half.hpp"
-#include "walk.hpp"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -208,7 +208,10 @@ struct SumFamily {
   }
 
   template <int S, int K>
-  __attribute__((noinline)) static void across_fixed(const Lane* const* src, int k, i64 n, i64 stride, Row dst, bool accumulate) {
+  __attribute__((noinline)) static void across_fixed(const Lane* const* sources, int k, i64 n, i64 stride, Row dst, bool accumulate,
+                                                     Lines lines) {
+    const Lane* src[K > 0 ? K : kGroup];  // a copy that no store can alias stays in registers
+    for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
@@ -220,26 +223,36 @@ struct SumFamily {
       }
       state.to(dst, i);
     };
-    sweep<Acc, S != 0>(S == 1 ? n : n - 1, n, body);
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Acc, S != 0>(n, !accumulate, body);
+      dst = dst.at(lines.to);
+      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
+    }
   }
 
   template <int S>
-  void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
+  void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Row dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (S == 1 || S == 2) {
-      if (k == 2 && !accumulate) return across_fixed<S, 2>(src, k, n, stride, dst, false);
-      if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false);
+      if (k == 2 && !accumulate) return across_fixed<S, 2>(src, k, n, stride, dst, false, lines);
+      if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false, lines);
+      if (k == 4 && !accumulate) return across_fixed<S, 4>(src, k, n, stride, dst, false, lines);
     }
-    across_fixed<S, 0>(src, k, n, stride, dst, accumulate);
+    across_fixed<S, 0>(src, k, n, stride, dst, accumulate, lines);
   }
 
-  __attribute__((noinline)) void merge(const Row* rows, const i64*, int k, i64 n, Row dst, bool accumulate) const {
+  __attribute__((noinline)) void merge(const Row* rows, const i64*, int k, i64 n, Row dst, bool accumulate,
+                                       Lines lines = {1, 0, 0}) const {
+    i64 shift = 0;
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
-      State state = State::from(accumulate ? dst : rows[0], i);
-      for (int r = accumulate ? 0 : 1; r < k; ++r) state.add(State::from(rows[r], i));
+      State state = accumulate ? State::from(dst, i) : State::from(rows[0], shift + i);
+      for (int r = accumulate ? 0 : 1; r < k; ++r) state.add(State::from(rows[r], shift + i));
       state.to(dst, i);
     };
-    sweep<Acc, true>(n, n, body);
+    for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+      sweep<Acc, true>(n, !accumulate, body);
+      dst = dst.at(lines.to);
+    }
   }
 
   // One long contiguous window: eight running sums whatever the vector width, so that every instruction set adds in the
@@ -287,6 +300,21 @@ struct Run {
   i64 divisor;         // what avg divides by, unless told otherwise
 };
 
+// Cuts outputs lo..hi-1 of the last axis into runs; count and divisor are those of the earlier axes.
+template <class Visit>
+inline __attribute__((always_inline)) void for_each_run_of_line(const Problem& pb, const i64* outputs, i64 lo, i64 hi, i64 line,
+                                                                i64 count, i64 divisor, Visit&& visit) {
+  const Axis& last = pb.axes[pb.n_axes - 1];
+  for (i64 o = lo; o < hi;) {
+    const bool uniform = o >= last.first && o < last.last;
+    const i64 end = uniform ? min_of(last.last, hi) : o + 1;
+    const Window w = window_at(last, o);
+    visit(Run{outputs, o, line + (o - lo) * pb.inner, (end - o) * pb.inner, count * w.count,
+              divisor * (w.count + (pb.count_padding ? w.padded : 0))});
+    o = end;
+  }
+}
+
 // Cuts the tile lo..hi-1 of the split axis into runs.
 template <class Visit>
 void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& visit) {
@@ -304,14 +332,7 @@ void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& v
       divisor *= w.count + (pb.count_padding ? w.padded : 0);
     }
     const i64 from = pb.split == depth ? lo : 0, to = pb.split == depth ? hi : last.n_out;
-    for (i64 o = from; o < to;) {
-      const bool uniform = o >= last.first && o < last.last;
-      const i64 end = uniform ? min_of(last.last, to) : o + 1;
-      const Window w = window_at(last, o);
-      visit(Run{outputs, o, line + (o - from) * pb.inner, (end - o) * pb.inner, count * w.count,
-                divisor * (w.count + (pb.count_padding ? w.padded : 0))});
-      o = end;
-    }
+    for_each_run_of_line(pb, outputs, from, to, line, count, divisor, visit);
     line += (to - from) * pb.inner;
     int a = depth - 1;
     for (; a >= pb.split; --a) {
@@ -344,11 +365,39 @@ void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, V
   }
 }
 
-// finish(x of the plane, run, partial results of the run, y of the run) turns partial results into outputs.
-template <class F, class Finish>
-i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, Finish&& finish) {
+// finish(x of the plane, run, partial results of the run, y of the run) turns partial results into outputs, and
+// close(partial results, n, y) what is left to do for n consecutive ones.
+template <class F, class Finish, class Close>
+i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, Finish&& finish, Close&& close) {
   F family(pb);
   Scratch scratch{memory};
+  if (pb.strip) {
+    Direct<F> walk(pb, family, scratch, pb.block);
+    const typename F::Row strip = family.take_row(scratch, pb.block * pb.strip * pb.inner);
+    if (!memory) return static_cast<i64>(scratch.used);
+    char* y = static_cast<char*>(call.y);
+    const i64 item = dtype_bytes(pb.out);
+    walk.run(
+        call.x, begin, end, [&](i64, i64&) { return strip; },
+        [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
+          i64 count = 1, divisor = 1;
+          if (pb.n_axes == 2) {
+            const Window w = window_at(pb.axes[0], output);
+            count = w.count;
+            divisor = w.count + (pb.count_padding ? w.padded : 0);
+          }
+          const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+          for (i64 r = 0; r < rows; ++r) {
+            const i64 o = output + r, to = at + r * row_elements;
+            const typename F::Row line = row.at(r * pitch);
+            for_each_run_of_line(pb, &o, lo, hi, 0, count, divisor,
+                                 [&](const Run& run) { finish(x, run, line.at(run.at), y + (to + run.at) * item); });
+            if (pitch != row_elements) close(line, pitch, y + to * item);
+          }
+          if (pitch == row_elements) close(row, rows * pitch, y + at * item);
+        });
+    return 0;
+  }
   Walk<F> walk(pb, family, scratch);
   const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
   if (!memory) return static_cast<i64>(scratch.used);
@@ -358,8 +407,14 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
       call.x, begin, end, [&](i64) { return tile; },
       [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row) {
         for_each_run(pb, outputs, lo, hi, [&](const Run& run) { finish(x, run, row.at(run.at), y + (at + run.at) * item); });
+        close(row, (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
       });
   return 0;
+}
+
+template <class F, class Finish>
+i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, Finish&& finish) {
+  return accumulate_forward<F>(pb, call, begin, end, memory, finish, [](typename F::Row, i64, char*) {});
 }
 
 }  // namespace

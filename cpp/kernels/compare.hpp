@@ -1,8 +1,8 @@
 // max and min: which of two elements a window keeps, with or without its position.
 #pragma once
 
+#include "direct.hpp"
 #include "half.hpp"
-#include "walk.hpp"
 
 namespace poolwise {
 namespace {
@@ -108,37 +108,55 @@ struct CompareFamily {
   }
 
   template <class V>
-  inline __attribute__((always_inline)) V masked(V v, u64 keep) const {
+  static inline __attribute__((always_inline)) V masked(V v, u64 keep, u64 flip) {
     using Bits = typename Order::Bits;
     using B = Like<Bits, V, Lane>;
-    return __builtin_bit_cast(V, static_cast<B>((__builtin_bit_cast(B, v) & static_cast<Bits>(keep)) ^ static_cast<Bits>(masks.flip)));
+    return __builtin_bit_cast(V, static_cast<B>((__builtin_bit_cast(B, v) & static_cast<Bits>(keep)) ^ static_cast<Bits>(flip)));
   }
   template <class V>
-  inline __attribute__((always_inline)) V seen(V v) const { return masked(v, masks.keep); }
+  inline __attribute__((always_inline)) V seen(V v) const { return masked(v, masks.keep, masks.flip); }
   // Partial results are kept as they will be written, so reading one back masks with `flip` alone.
   template <class V>
-  inline __attribute__((always_inline)) V flipped(V v) const { return masked(v, ~0ull); }
+  inline __attribute__((always_inline)) V flipped(V v) const { return masked(v, ~0ull, masks.flip); }
+
+  // take ? x : kept. For scalars without a branch: one was mispredicted at every edge of every row.
+  template <class M, class V>
+  static inline __attribute__((always_inline)) V chosen(M take, V x, V kept) {
+    if constexpr (same<V, Lane>) {
+      using Bits = typename Order::Bits;
+      const Bits mask = static_cast<Bits>(-static_cast<Bits>(take));
+      return __builtin_bit_cast(V, static_cast<Bits>((__builtin_bit_cast(Bits, x) & mask) | (__builtin_bit_cast(Bits, kept) & ~mask)));
+    } else {
+      return take ? x : kept;
+    }
+  }
 
   // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
   template <int S, int K>
-  __attribute__((noinline)) void across_fixed(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
-    const Lane* first = src[0];
+  __attribute__((noinline)) void across_fixed(const Lane* const* sources, const i64* marks, int k, i64 n, i64 stride, Row dst,
+                                              bool accumulate, Lines lines) const {
+    // Copies that no store can alias stay in registers.
+    const Masks masks = this->masks;
+    const Lane* src[K > 0 ? K : kGroup];
+    for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
+    auto seen = [&]<class V>(V v) __attribute__((always_inline)) { return masked(v, masks.keep, masks.flip); };
+    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return masked(v, ~0ull, masks.flip); };
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
-        if constexpr (S == 0) return seen<V>(p[i * stride]); else return seen<V>(load_strided<S, V>(p + S * i));
+        if constexpr (S == 0) return seen(V(p[i * stride])); else return seen(load_strided<S, V>(p + S * i));
       };
-      V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(first);
+      V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
           for (int s = 0; s < K; ++s) {
             if (s == 0 && !accumulate) continue;
             const V x = from(src[s]);
-            kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+            kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
           }
         } else {
           for (int s = accumulate ? 0 : 1; s < k; ++s) {
             const V x = from(src[s]);
-            kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+            kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
           }
         }
         store(dst.value + i, flipped(kept));
@@ -148,53 +166,63 @@ struct CompareFamily {
         for (int s = accumulate ? 0 : 1; s < k; ++s) {
           const V x = from(src[s]);
           const auto take = Order::replaces(kept, x, masks.infinity);
-          kept = take ? x : kept;
+          kept = chosen(take, x, kept);
           at = take ? VP{} + static_cast<P>(marks[s]) : at;
         }
         store(dst.value + i, flipped(kept));
         store(dst.position + i, at);
       }
     };
-    // A strided load reads up to S-1 elements past its last lane, so the last outputs are left to scalars.
-    sweep<Lane, S != 0 && kVectors>(S == 1 ? n : n - 1, n, body);
+    // What was kept already is not replaced by the same sources again.
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Lane, S != 0 && kVectors>(n, true, body);
+      dst = dst.at(lines.to);
+      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
+    }
   }
 
   template <int S>
-  void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate) const {
+  void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate,
+              Lines lines = {1, 0, 0}) const {
     if constexpr (!kPositions && (S == 1 || S == 2)) {
       if (!accumulate) {
         switch (k) {
-          case 2: return across_fixed<S, 2>(src, marks, k, n, stride, dst, false);
-          case 3: return across_fixed<S, 3>(src, marks, k, n, stride, dst, false);
-          case 4: return across_fixed<S, 4>(src, marks, k, n, stride, dst, false);
+          case 2: return across_fixed<S, 2>(src, marks, k, n, stride, dst, false, lines);
+          case 3: return across_fixed<S, 3>(src, marks, k, n, stride, dst, false, lines);
+          case 4: return across_fixed<S, 4>(src, marks, k, n, stride, dst, false, lines);
         }
       }
     }
-    across_fixed<S, 0>(src, marks, k, n, stride, dst, accumulate);
+    across_fixed<S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
   }
 
-  __attribute__((noinline)) void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate) const {
-    const Lane* src[kGroup];
+  __attribute__((noinline)) void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate,
+                                       Lines lines = {1, 0, 0}) const {
+    const Lane* src[kGroup] = {};
     for (int r = 0; r < k; ++r) src[r] = rows[r].value;
     if constexpr (!kPositions) {
       // Masking twice with `keep` changes nothing.
-      across<1>(src, marks, k, n, 1, dst, accumulate);
+      across<1>(src, marks, k, n, 1, dst, accumulate, lines);
     } else {
+      i64 shift = 0;
       auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
         using VP = Like<P, V, Lane>;
-        V kept = flipped(load<V>((accumulate ? dst.value : src[0]) + i));
-        VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + i) + static_cast<P>(marks[0]);
+        V kept = flipped(load<V>(accumulate ? dst.value + i : src[0] + shift + i));
+        VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + shift + i) + static_cast<P>(marks[0]);
         for (int r = accumulate ? 0 : 1; r < k; ++r) {
-          const V x = flipped(load<V>(src[r] + i));
-          const VP there = load<VP>(rows[r].position + i) + static_cast<P>(marks[r]);
+          const V x = flipped(load<V>(src[r] + shift + i));
+          const VP there = load<VP>(rows[r].position + shift + i) + static_cast<P>(marks[r]);
           const auto take = Order::replaces(kept, x, masks.infinity);
-          kept = take ? x : kept;
+          kept = chosen(take, x, kept);
           at = take ? there : at;
         }
         store(dst.value + i, flipped(kept));
         store(dst.position + i, at);
       };
-      sweep<Lane, kVectors>(n, n, body);
+      for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+        sweep<Lane, kVectors>(n, true, body);
+        dst = dst.at(lines.to);
+      }
     }
   }
 
@@ -209,7 +237,7 @@ struct CompareFamily {
       V kept = seen<V>(load<V>(p));
       for (i = lanes; i + lanes <= n; i += lanes) {
         const V x = seen<V>(load<V>(p + i));
-        kept = Order::replaces(kept, x, masks.infinity) ? x : kept;
+        kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
       }
       for (i64 l = 0; l < lanes; ++l) {
         const Lane x = kept[l];
@@ -247,34 +275,52 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   using F = CompareFamily<Order, P>;
   F family(pb);
   Scratch scratch{memory};
-  Walk<F> walk(pb, family, scratch);
   P* positions = nullptr;
-  const i64 tile = pb.tile * pb.axes[pb.split].out_block;
+  const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+  const i64 tile = pb.strip ? pb.block * pb.strip * pb.inner : pb.tile * pb.axes[pb.split].out_block;
   // Positions go straight to the caller's array where its items are as wide as P.
   const bool direct = F::kPositions && static_cast<int>(sizeof(P)) == pb.offset_bytes;
   if constexpr (F::kPositions)
     if (!direct) positions = scratch.take<P>(tile);
-  if (!memory) return static_cast<i64>(scratch.used);
   auto* y = static_cast<typename F::Lane*>(call.y);
-  walk.run(
-      call.x, begin, end,
-      [&](i64 at) {
-        typename F::Row row{y + at, nullptr};
-        if constexpr (F::kPositions) row.position = direct ? static_cast<P*>(call.offsets) + at : positions;
-        return row;
-      },
-      [&](const typename F::Element*, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
-        if constexpr (F::kPositions) {
-          if (direct) return;
-          const i64 n = (hi - lo) * pb.axes[pb.split].out_block;
-          switch (pb.offset_bytes) {
-            case 1: return store_offsets<std::uint8_t>(row.position, n, call.offsets, at);
-            case 2: return store_offsets<std::uint16_t>(row.position, n, call.offsets, at);
-            case 4: return store_offsets<std::int32_t>(row.position, n, call.offsets, at);
-            default: return store_offsets<i64>(row.position, n, call.offsets, at);
-          }
-        }
-      });
+  auto destination = [&](i64 at) {
+    typename F::Row row{y + at, nullptr};
+    if constexpr (F::kPositions) row.position = direct ? static_cast<P*>(call.offsets) + at : positions;
+    return row;
+  };
+  auto finish = [&](i64 at, i64 n, typename F::Row row) {
+    if constexpr (F::kPositions) {
+      if (direct) return;
+      switch (pb.offset_bytes) {
+        case 1: return store_offsets<std::uint8_t>(row.position, n, call.offsets, at);
+        case 2: return store_offsets<std::uint16_t>(row.position, n, call.offsets, at);
+        case 4: return store_offsets<std::int32_t>(row.position, n, call.offsets, at);
+        default: return store_offsets<i64>(row.position, n, call.offsets, at);
+      }
+    }
+  };
+  if (pb.strip) {
+    // Values and positions are the same distance apart, and those kept aside have no room between strips.
+    const bool whole = !F::kPositions || direct || pb.strip * pb.inner == row_elements;
+    Direct<F> walk(pb, family, scratch, whole ? pb.block : 1);
+    if (!memory) return static_cast<i64>(scratch.used);
+    walk.run(
+        call.x, begin, end,
+        [&](i64 at, i64& pitch) {
+          pitch = row_elements;
+          return destination(at);
+        },
+        [&](const typename F::Element*, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
+          finish(at, rows * (hi - lo) * pb.inner, row);
+        });
+    return 0;
+  }
+  Walk<F> walk(pb, family, scratch);
+  if (!memory) return static_cast<i64>(scratch.used);
+  walk.run(call.x, begin, end, destination,
+           [&](const typename F::Element*, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
+             finish(at, (hi - lo) * pb.axes[pb.split].out_block, row);
+           });
   return 0;
 }
 

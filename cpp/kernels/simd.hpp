@@ -82,7 +82,15 @@ inline __attribute__((always_inline)) V merge_strided(V so_far, V next, Indices<
   return __builtin_shufflevector(so_far, next, (S * I < Step * n ? (Step == 1 ? S * I : I) : (S * I < (Step + 1) * n ? n + S * I - Step * n : I))...);
 }
 
-// V of every S-th element from p. Reads S whole vectors: the caller keeps that inside the array.
+// Lanes 0, S, 2S, ... of a sequence whose last vector was read S-1 elements early.
+template <int S, int Step, class V, int... I>
+inline __attribute__((always_inline)) V merge_strided_last(V so_far, V next, Indices<I...>) {
+  constexpr int n = sizeof...(I);
+  return __builtin_shufflevector(so_far, next, (S * I < Step * n ? (Step == 1 ? S * I : I) : n + S * I - Step * n + S - 1)...);
+}
+
+// V of every S-th element from p. Reads S whole vectors, the last one S-1 elements early, so that nothing is read beyond
+// the last lane: every tail can be a vector.
 template <int S, class V, class L>
 inline __attribute__((always_inline)) V load_strided(const L* p) {
   if constexpr (same<V, L>) {
@@ -92,24 +100,43 @@ inline __attribute__((always_inline)) V load_strided(const L* p) {
   } else {
     constexpr int n = sizeof(V) / sizeof(L);
     using I = typename CountTo<n>::type;
-    V v = merge_strided<S, 1>(load<V>(p), load<V>(p + n), I{});
-    if constexpr (S >= 3) v = merge_strided<S, 2>(v, load<V>(p + 2 * n), I{});
-    if constexpr (S >= 4) v = merge_strided<S, 3>(v, load<V>(p + 3 * n), I{});
-    return v;
+    V v = load<V>(p);
+    if constexpr (S >= 3) v = merge_strided<S, 1>(v, load<V>(p + n), I{});
+    if constexpr (S >= 4) v = merge_strided<S, 2>(v, load<V>(p + 2 * n), I{});
+    return merge_strided_last<S, S - 1>(v, load<V>(p + (S - 1) * (n - 1)), I{});
   }
 }
 
-// Calls f.operator()<V>(i) for consecutive i: whole vectors of lanes L while they end at or before `wide`, then 16-byte
-// vectors, then scalars up to n. Only scalars if !kVectors.
+// Calls f.operator()<V>(i) so that every i < n is covered: whole vectors of lanes L, 16-byte ones where those do not fit,
+// scalars where those do not either. With `again` the last vector is moved back to end at n, and visits some i twice;
+// without, the tail is narrower vectors, then scalars. Only scalars if !kVectors.
 template <class L, bool kVectors, class F>
-inline __attribute__((always_inline)) void sweep(i64 wide, i64 n, F&& f) {
-  (void)wide;
+inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
   i64 i = 0;
   if constexpr (kVectors && sizeof(L) <= 8) {
     constexpr i64 big = kVectorBytes / sizeof(L), small = 16 / sizeof(L);
-    for (; i + big <= wide; i += big) f.template operator()<Vector<L, kVectorBytes>>(i);
-    if constexpr (big > small)
-      for (; i + small <= wide; i += small) f.template operator()<Vector<L, 16>>(i);
+    if (n >= big) {
+      for (;;) {
+        f.template operator()<Vector<L, kVectorBytes>>(i);
+        i += big;
+        if (i + big <= n) continue;
+        if (i == n) return;
+        if (!again) break;
+        i = n - big;
+      }
+    }
+    if constexpr (big > small) {
+      if (n - i >= small) {
+        for (;;) {
+          f.template operator()<Vector<L, 16>>(i);
+          i += small;
+          if (i + small <= n) continue;
+          if (i == n) return;
+          if (!again) break;
+          i = n - small;
+        }
+      }
+    }
   }
   for (; i < n; ++i) f.template operator()<L>(i);
 }

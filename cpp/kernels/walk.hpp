@@ -25,6 +25,11 @@ namespace {
 
 constexpr int kGroup = 16;  // sources combined in one pass over a row
 
+// Rows combined in one call: how many, and what each adds to the sources and to the destination.
+struct Lines {
+  i64 count, from, to;
+};
+
 // Its larger members are kept out of line: inlined into each other they took minutes to compile.
 template <class F>
 class Walk {
