@@ -100,6 +100,8 @@ inline __attribute__((always_inline)) V load_strided(const L* p) {
   } else {
     constexpr int n = sizeof(V) / sizeof(L);
     using I = typename CountTo<n>::type;
+    // Two lanes are closer to their end than the third of four vectors would reach.
+    if constexpr (n == 2) return V{p[0], p[S]};
     V v = load<V>(p);
     if constexpr (S >= 3) v = merge_strided<S, 1>(v, load<V>(p + n), I{});
     if constexpr (S >= 4) v = merge_strided<S, 2>(v, load<V>(p + 2 * n), I{});
