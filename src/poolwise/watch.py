@@ -144,7 +144,7 @@ class Explanation:
                     f"{axis['whole']} whole, {axis['cut']} listed; reads {axis['reads'][0]}..{axis['reads'][1] - 1}"
                 )
             for name, reason in facts["rejected"].items():
-                lines.append(f"  not {name:<6}{reason}")
+                lines.append(f"  not {name:<5} {reason}")
             lines.append(f"  backend   {facts['backend']}")
             lines.append(
                 f"  cost      {facts['operations']:,} operations, {facts['bytes']:,} bytes read and written, "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import cpu, generic
+from . import cpu, generic, triton
 from .protocol import Backend
 
 __all__ = ["BACKENDS"]
 
-BACKENDS: tuple[Backend, ...] = (cpu.CPU, generic.GENERIC)
+BACKENDS: tuple[Backend, ...] = (cpu.CPU, triton.TRITON, generic.GENERIC)
