@@ -18,15 +18,14 @@ import poolwise.torch as pt
 
 ROOT = Path(__file__).parent.parent
 TOOLS = ("poolwise.cli", "poolwise.instruments", "poolwise.bench", "poolwise.__main__", "poolwise._core")
+# Kernels that import triton, which a machine without a GPU need not have.
+TRITON = "poolwise.backends.triton."
 
 
 def modules() -> list[str]:
     """Every module of the package, the tools' own aside."""
     found = [info.name for info in pkgutil.walk_packages(pw.__path__, "poolwise.")]
-    # The Triton kernels import triton, which a machine without a GPU need not have; they hold no examples.
-    tools = (*TOOLS,) if isinstance(TOOLS, tuple) else (TOOLS,)
-    skipped = (*tools, "poolwise.backends.triton.")
-    return ["poolwise", *(name for name in found if not name.startswith(skipped))]
+    return ["poolwise", *(name for name in found if not name.startswith((*TOOLS, TRITON)))]
 
 
 @pytest.mark.parametrize("name", modules())

@@ -13,8 +13,6 @@ HERE = Path(__file__).parent
 
 
 def test_kernels_in_the_interpreter() -> None:
-    if os.environ.get("POOLWISE_TEST_TRITON") != "1":
-        pytest.skip("takes four minutes and needs triton: POOLWISE_TEST_TRITON=1 runs it")
     pytest.importorskip("torch")
     pytest.importorskip("triton")
     environment = {**os.environ, "POOLWISE_TRITON_DEVICE": "interpreter", "TRITON_INTERPRET": "1"}

@@ -1,4 +1,4 @@
-"""A short run of every kernel for ``compute-sanitizer --tool memcheck python tests/triton/memcheck.py``.
+"""A short run of every kernel for ``compute-sanitizer --tool memcheck python tests/gpu/memcheck.py``.
 
 Run it with ``PYTORCH_NO_CUDA_MEMORY_CACHING=1``: each tensor is an allocation of its own, so that a read beyond its end
 is seen.
