@@ -9,7 +9,7 @@ import numpy as np
 
 from .messages import refuse, refuse_type, shown
 
-__all__ = ["Framework", "framework_of", "memory_order"]
+__all__ = ["Framework", "dense_strides", "framework_of", "inverse", "memory_order"]
 
 Array = Any
 
@@ -109,6 +109,19 @@ def memory_order(shape: tuple[int, ...], strides: tuple[int, ...], axes: tuple[i
     return order if pooled == sorted(pooled) else c_order
 
 
+def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes another."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def dense_strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides (elements) of a dense array whose axes lie in memory in this order, outermost first."""
+    strides, stride = [0] * len(shape), 1
+    for axis in reversed(order):
+        strides[axis], stride = stride, stride * shape[axis]
+    return tuple(strides)
+
+
 def check_out(framework: Framework, problem: Any, x: Array, out: Array, order: tuple[int, ...]) -> None:
     """Refuse an `out` that the result would not fit exactly."""
     where = problem.where
@@ -122,9 +135,7 @@ def check_out(framework: Framework, problem: Any, x: Array, out: Array, order: t
             expected=f"shape {problem.out_shape} and dtype {problem.out_dtype}",
             hint="an out of that shape and dtype, or none",
         )
-    expected, stride = dict.fromkeys(order, 0), 1
-    for axis in reversed(order):
-        expected[axis], stride = stride, stride * problem.out_shape[axis]
+    expected = dense_strides(problem.out_shape, order)
     actual = framework.strides(out)
     if 0 not in problem.out_shape and any(
         actual[axis] != expected[axis] for axis in order if problem.out_shape[axis] != 1
@@ -133,6 +144,6 @@ def check_out(framework: Framework, problem: Any, x: Array, out: Array, order: t
             where,
             "out is laid out differently from the result",
             got=f"out with strides {actual} (elements)",
-            expected=f"a dense array with strides {tuple(expected[axis] for axis in range(len(order)))}",
+            expected=f"a dense array with strides {expected}",
             hint="an out made like the result of a call without out=",
         )

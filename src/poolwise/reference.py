@@ -51,7 +51,7 @@ def _taps(
         count=np.array([len(at)]),
         divisor=np.array([divisor], dtype=values.dtype if floating else np.int64),
         weight=None if kept is None else kept[None],
-        whole=int(np.prod([axis.window for axis in problem.windows.axes])),
+        whole=problem.windows.whole,
         rounds=not problem.out_dtype.startswith(("float", "bfloat")),
     )
 

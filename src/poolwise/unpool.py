@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from .arrays import framework_of
+from .arrays import framework_of, inverse
 from .messages import refuse, refuse_type, shown
 from .problem import axes_and_sizes
 from .spec import DTYPES, Array, Ints
@@ -114,5 +114,4 @@ def max_unpool(
         (planes, elements), values, duplicates,
     )  # fmt: skip
     moved = xp.reshape(flat, tuple(shape[axis] for axis in others) + sizes)
-    back = tuple(sorted(range(len(shape)), key=(others + pooled).__getitem__))
-    return xp.permute_dims(moved, back)
+    return xp.permute_dims(moved, inverse(others + pooled))

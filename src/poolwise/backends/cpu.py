@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Framework, memory_order
+from ..arrays import Framework, dense_strides, inverse, memory_order
 from ..messages import refuse, shown
 from ..problem import Problem
 from ..spec import DTYPES
@@ -130,7 +130,7 @@ class CpuKernel:
         native, dtype = _native(problem, strides, order), x.dtype
         run, empty = native.forward_arrays, np.empty
         shape = tuple(problem.out_shape[axis] for axis in order)
-        back = None if order == tuple(range(len(order))) else tuple(sorted(range(len(order)), key=order.__getitem__))
+        back = None if order == tuple(range(len(order))) else inverse(order)
         small = math.prod(problem.shape) < SMALL
 
         def pool(x: np.ndarray) -> np.ndarray | None:
@@ -143,7 +143,7 @@ class CpuKernel:
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
         problem, order = self.problem, residual.order
-        native = _native(problem, _dense_strides(problem.shape, order), order)
+        native = _native(problem, dense_strides(problem.shape, order), order)
         gx = framework.empty(problem.shape, problem.dtype, order, gy)
         gy = self._dense(framework, gy, problem.out_shape, problem.out_dtype, order)
         ends = framework.address(gx), get_num_threads()
@@ -162,7 +162,7 @@ class CpuKernel:
         problem, order = self.problem, residual.order
         (offsets,) = residual.arrays
         flat = framework.empty(problem.out_shape, "int64", order, offsets)
-        native = _native(problem, _dense_strides(problem.shape, order), order)
+        native = _native(problem, dense_strides(problem.shape, order), order)
         native.offsets_to_indices(framework.address(offsets), framework.address(flat), get_num_threads())
         return flat
 
@@ -170,7 +170,7 @@ class CpuKernel:
         self, framework: Framework, x: Array, shape: tuple[int, ...], dtype: str, order: tuple[int, ...]
     ) -> Array:
         """The array itself where it is dense in this memory order, else a copy that is."""
-        expected = _dense_strides(shape, order)
+        expected = dense_strides(shape, order)
         actual = framework.strides(x)
         if framework.dtype_name(x) == dtype and all(
             a == e or n == 1 for a, e, n in zip(actual, expected, shape, strict=True)
@@ -179,13 +179,6 @@ class CpuKernel:
         copy = framework.empty(shape, dtype, order, x)
         copy[...] = framework.cast(x, dtype)
         return copy
-
-
-def _dense_strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
-    strides, stride = [0] * len(shape), 1
-    for axis in reversed(order):
-        strides[axis], stride = stride, stride * shape[axis]
-    return tuple(strides)
 
 
 @lru_cache(maxsize=1024)
@@ -213,7 +206,6 @@ def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) 
             else:
                 axes.insert(last + 1 - first, _axis(problem, axis, None, strides[axis]))
     params = problem.params
-    whole = math.prod(axis.window for axis in problem.windows.axes)
     return _core.Kernel(
         problem.op.name,
         problem.dtype,
@@ -223,7 +215,7 @@ def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) 
         inner,
         p=getattr(params, "p", 2.0),
         signed=getattr(params, "signed", False),
-        rescale=float(whole) if getattr(params, "rescale", False) else 0.0,
+        rescale=float(problem.windows.whole) if getattr(params, "rescale", False) else 0.0,
         divisor=float(getattr(params, "divisor", None) or 0.0),
         count_padding=problem.count_include_pad,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Framework, memory_order
+from ..arrays import Framework, inverse, memory_order
 from ..geometry import Windows, cover
 from ..ops._picking import routed
 from ..problem import Problem
@@ -179,8 +179,7 @@ class GenericKernel:
             return None if array is None else framework.asarray(array, like)
 
         rounds = DTYPES[problem.out_dtype] != "float"
-        whole = math.prod(axis.window for axis in problem.windows.axes)
-        taps = Taps(None, put(valid), put(count), put(divisor), put(weight), whole, rounds)
+        taps = Taps(None, put(valid), put(count), put(divisor), put(weight), problem.windows.whole, rounds)
         return Chunk(rows, index, valid, taps)
 
     def _gather(self, framework: Framework, planes: Array, chunk: Chunk) -> Taps:
@@ -229,8 +228,9 @@ class GenericKernel:
         """``[planes, elements]`` back to the array's own axes."""
         axes = self.problem.axes
         moved = tuple(axis for axis in range(len(shape)) if axis not in axes) + axes
-        back = tuple(sorted(range(len(moved)), key=moved.__getitem__))
-        return framework.xp.permute_dims(framework.xp.reshape(planes, tuple(shape[axis] for axis in moved)), back)
+        return framework.xp.permute_dims(
+            framework.xp.reshape(planes, tuple(shape[axis] for axis in moved)), inverse(moved)
+        )
 
     def _put(self, xp: Any, target: Array, planes: slice, parts: list[Array]) -> None:
         """Write ``[planes, elements]`` parts into a view ``[others..., pooled...]``."""

@@ -165,6 +165,11 @@ class Windows:
         return tuple(axis.most for axis in self.axes)
 
     @cached_property
+    def whole(self) -> int:
+        """Positions of a window that nothing cuts."""
+        return math.prod(axis.window for axis in self.axes)
+
+    @cached_property
     def any_empty(self) -> bool:
         """True where some window sees no real element."""
         return any(bool((axis.edge[:, COUNT] == 0).any()) for axis in self.axes)

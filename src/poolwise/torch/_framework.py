@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.autograd import Function, forward_ad
 
+from ..arrays import inverse
 from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
@@ -47,7 +48,7 @@ class TorchFramework:
             if "memory" not in str(error):
                 raise
             raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype}") from None
-        return dense.permute(sorted(range(len(order)), key=order.__getitem__))
+        return dense.permute(inverse(order))
 
     def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
         return torch.from_numpy(x if x.flags.writeable else x.copy()).to(like.device)
@@ -229,5 +230,4 @@ def _picked(plan: Plan, x: Tensor, at: Tensor) -> Tensor:
     order = others + problem.axes
     lead = [x.shape[axis] for axis in others]
     moved = x.permute(order).reshape(*lead, -1).gather(-1, at.permute(order).reshape(*lead, -1))
-    back = tuple(sorted(range(x.ndim), key=order.__getitem__))
-    return moved.reshape([problem.out_shape[axis] for axis in order]).permute(back)
+    return moved.reshape([problem.out_shape[axis] for axis in order]).permute(inverse(order))

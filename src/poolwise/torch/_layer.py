@@ -64,6 +64,21 @@ class SlidingLayer(Layer):
     dilation: Ints = 1
     ceil_mode: bool = False
 
+    def __init__(
+        self,
+        kernel_size: Ints,
+        stride: Ints | None = None,
+        padding: Padding | None = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+
     def _limit_padding(self) -> None:
         """As torch's layers: padding beyond half of the window is refused there as a mistake."""
         given = (self.kernel_size, self.padding, self.dilation)

@@ -28,21 +28,6 @@ class MinPool2d(SlidingLayer):
     op = MIN
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
-    def __init__(
-        self,
-        kernel_size: Ints,
-        stride: Ints | None = None,
-        padding: Padding = 0,
-        dilation: Ints = 1,
-        ceil_mode: bool = False,
-    ) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
-        self.ceil_mode = ceil_mode
-
     def forward(self, x: Tensor) -> Tensor:
         return self._run(x)
 
@@ -63,10 +48,7 @@ class BlurPool2d(SlidingLayer):
     def __init__(
         self, kernel_size: Ints = 3, stride: Ints = 2, padding: Padding | None = None, border: Border = "reflect"
     ) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.padding = padding
+        super().__init__(kernel_size, stride, padding)
         self.border = border
 
     def forward(self, x: Tensor) -> Tensor:

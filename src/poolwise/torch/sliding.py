@@ -41,13 +41,8 @@ class _MaxPool(SlidingLayer):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         self.return_indices = return_indices
-        self.ceil_mode = ceil_mode
 
     def forward(self, x: Tensor) -> Any:
         self._limit_padding()
@@ -103,11 +98,7 @@ class _AvgPool(SlidingLayer):
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> None:
-        super().__init__()
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.ceil_mode = ceil_mode
+        super().__init__(kernel_size, stride, padding, ceil_mode=ceil_mode)
         self.count_include_pad = count_include_pad
         self.divisor_override = divisor_override
 
@@ -162,11 +153,9 @@ class _LPPool(SlidingLayer):
     def __init__(
         self, norm_type: float, kernel_size: Ints, stride: Ints | None = None, ceil_mode: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(kernel_size, stride, ceil_mode=ceil_mode)
         self.norm_type = norm_type
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.ceil_mode = ceil_mode
+        self.stride = stride  # as torch's layer, which keeps None
 
     def forward(self, x: Tensor) -> Tensor:
         odd = math.isfinite(self.norm_type) and self.norm_type % 2 == 1

@@ -182,7 +182,7 @@ def _forward(problem: Problem, layout: Layout, weights: tuple[int, ...], save: b
         "WIDE": max(layout.sizes, layout.results) > LARGEST,
     }
     if values["RESCALE"]:
-        values["N"] /= math.prod(axis.window for axis in problem.windows.axes)
+        values["N"] /= problem.windows.whole
     lanes_share = (
         len(layout.axes) == 1 and layout.taps >= LONG and not values["SCALED"] and not values["RESCALE"]
         and (layout.axes[0].windows.stride * 2 >= layout.taps or layout.axes[0].outputs < 8)

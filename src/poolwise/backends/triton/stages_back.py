@@ -58,7 +58,7 @@ def _backward(problem: Problem, layout: Layout, weights: tuple[int, ...], rest: 
     shares = Shares.of(problem, layout.axes, last, False)
     constant, rescale = shares.constant, bool(getattr(params, "rescale", False))
     if rescale:
-        constant = math.prod(axis.window for axis in problem.windows.axes) / constant
+        constant = problem.windows.whole / constant
     # The slope of a norm is a quotient with the rounded result: float32 is as good as more.
     wide = "float32" if op == NORM and problem.dtype != "float64" else SUMMED[problem.dtype]
     if problem.dtype == "float32" and last and layout.seen <= 2 and op != NORM and not any(shares.vary):
