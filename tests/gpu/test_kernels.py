@@ -10,6 +10,7 @@ from cases import CASES, VARIANTS, Case, Variant, dtypes_of, pairs
 from helpers import assert_forward, assert_gradient, assert_same_bits, bits, expected_of, sample, to_framework, to_numpy
 
 import poolwise as pw
+from poolwise import reference
 from poolwise.arrays import memory_order
 from poolwise.backends.generic import GenericKernel
 from poolwise.backends.triton import TRITON
@@ -101,7 +102,8 @@ def test_large_windows(op: str, options: dict[str, Any], last: bool, kind: str, 
     kernel, definition = plan(problem, device, "triton").kernel, GenericKernel(problem)
     y, residual = kernel.forward(TORCH, x, None, True)
     expected, kept = definition.forward(TORCH, x, None, True)
-    assert_forward(problem, back(x), back(y), back(expected))
+    # The reference does not round: two results rounded apart may fall on either side of a tie.
+    assert_forward(problem, back(x), back(y), reference.forward(problem, back(x)))
     if op in ("max", "min"):
         assert torch.equal(residual.arrays[0], kept.arrays[0]), "offsets differ"
     assert y.stride() == expected.stride()
