@@ -1,7 +1,6 @@
 // The finishes of sum and avg.
-#pragma once
-
 #include "accumulate.hpp"
+#include "kernels.hpp"
 
 namespace poolwise {
 namespace {
@@ -120,7 +119,9 @@ i64 sum_integers(const Problem& pb, const Call& call, i64 begin, i64 end, char* 
       });
 }
 
-inline UnitFn sum_fn(const Problem& pb) {
+}  // namespace
+
+UnitFn PW_ISA_NAME(average)(const Problem& pb) {
   switch (pb.in) {
     case Dtype::u64:
     case Dtype::i64: return sum_integers<i128>;
@@ -132,5 +133,4 @@ inline UnitFn sum_fn(const Problem& pb) {
   }
 }
 
-}  // namespace
 }  // namespace poolwise

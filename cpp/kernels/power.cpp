@@ -1,8 +1,6 @@
 // The finish of lp: the p-th root, and the windows that must be summed again because a power left double's range.
-#pragma once
-
 #include "accumulate.hpp"
-#include "compare.hpp"
+#include "kernels.hpp"
 
 namespace poolwise {
 namespace {
@@ -52,9 +50,9 @@ i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* me
       });
 }
 
-inline UnitFn lp_fn(const Problem& pb, bool with_offsets) {
-  if (__builtin_isinf(pb.p)) return compare_fn(pb, with_offsets);
-  if (with_offsets || !is_float(pb.in)) return nullptr;
+}  // namespace
+
+UnitFn PW_ISA_NAME(power)(const Problem& pb) {
   if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f32) return lp_forward<float, Term::magnitude>;
   if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f64) return lp_forward<double, Term::magnitude>;
   if (pb.p == 2 && pb.in == Dtype::f32) return lp_forward<float, Term::square>;
@@ -62,5 +60,4 @@ inline UnitFn lp_fn(const Problem& pb, bool with_offsets) {
   return lp_forward<Copied, Term::power>;
 }
 
-}  // namespace
 }  // namespace poolwise

@@ -1,8 +1,7 @@
 // max and min: which of two elements a window keeps, with or without its position.
-#pragma once
-
 #include "direct.hpp"
 #include "half.hpp"
+#include "kernels.hpp"
 
 namespace poolwise {
 namespace {
@@ -335,8 +334,10 @@ UnitFn compare_of(const Problem& pb, bool with_offsets) {
   else return compare_forward<Order, std::int32_t>;
 }
 
+}  // namespace
+
 // max, min, and lp with p = inf.
-inline UnitFn compare_fn(const Problem& pb, bool with_offsets) {
+UnitFn PW_ISA_NAME(compare)(const Problem& pb, bool with_offsets) {
   switch (pb.in) {
     case Dtype::f16:
     case Dtype::bf16: return compare_of<HalfOrder>(pb, with_offsets);
@@ -352,5 +353,4 @@ inline UnitFn compare_fn(const Problem& pb, bool with_offsets) {
   }
 }
 
-}  // namespace
 }  // namespace poolwise

@@ -1,0 +1,22 @@
+// What one instruction set exports: a file of this folder each, compiled once per instruction set with PW_ISA defined.
+#pragma once
+
+#include "../problem.hpp"
+
+#define PW_JOIN_(name, isa) name##_##isa
+#define PW_JOIN(name, isa) PW_JOIN_(name, isa)
+#define PW_ISA_NAME(name) PW_JOIN(name, PW_ISA)
+#define PW_QUOTE_(name) #name
+#define PW_QUOTE(name) PW_QUOTE_(name)
+
+namespace poolwise {
+
+UnitFn PW_ISA_NAME(compare)(const Problem& pb, bool with_offsets);
+UnitFn PW_ISA_NAME(average)(const Problem& pb);
+UnitFn PW_ISA_NAME(power)(const Problem& pb);
+UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign);
+UnitFn PW_ISA_NAME(back_linear)(const Problem& pb);
+UnitFn PW_ISA_NAME(back_power)(const Problem& pb);
+const Kernels& PW_ISA_NAME(kernels)();
+
+}  // namespace poolwise
