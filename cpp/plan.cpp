@@ -23,6 +23,10 @@ constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
 constexpr i64 kMostSources = 16;       // kGroup in kernels/walk.hpp
+constexpr i64 kFewSources = 8;         // the same in kernels/tall.hpp
+constexpr i64 kLongestTower = 1 << 16;
+constexpr i64 kTallBytes = 1 << 20;
+constexpr i64 kTallUnits = 8;
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
 
@@ -136,6 +140,43 @@ bool plan_direct(Problem& pb, i64 item) {
   return true;
 }
 
+// Whether windows share so much that it pays to make them from parts of each other; see tall.hpp.
+bool shares_much(const Axis& axis) { return axis.ring > 0 && axis.radix > kFewSources && axis.radix >= 4 * axis.stride; }
+
+// Windows as long as the longest, or cut short by an end of the array.
+bool of_one_length(const Axis& axis) {
+  auto fits = [&](const Window& w) { return w.count == axis.radix || w.start == 0 || w.start + w.count == axis.size_in; };
+  for (i64 i = 0; i < axis.n_out - (axis.last - axis.first); ++i)
+    if (!fits(axis.edge[i])) return false;
+  return axis.first == axis.last || axis.window == axis.radix;
+}
+
+bool plan_tall(Problem& pb, i64 item) {
+  pb.tall = 0;
+  const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
+  if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || !(shares_much(last) || shares_much(outer))) return false;
+  if (last.radix > kMostSources && !shares_much(last) && pb.inner < 8) return false;
+  if (pb.n_axes == 2 && (!of_one_length(outer) || (outer.radix > kMostSources && !shares_much(outer)))) return false;
+  if (last.radix >= kLongestTower) return false;
+  const i64 rows = (pb.n_axes == 2 ? outer.radix : 0) + 20;
+  const i64 column = product(item * rows, std::max<i64>(pb.inner, 1), "the size of a strip"), n_out = std::max<i64>(last.n_out, 1);
+  // Each strip makes its windows' parts again for as many positions as a window has.
+  const i64 least = std::min(n_out, std::max<i64>(2 * last.radix, 64));
+  if (least > kTallBytes / column && column * least > 16 * kTallBytes) return false;
+  const i64 fit = std::clamp<i64>(kTallBytes / column, least, n_out), strips = (n_out + fit - 1) / fit;
+  pb.strip = (n_out + strips - 1) / strips;
+  pb.slots = 0;
+  pb.block = 1;
+  pb.split = 0;
+  // A tile makes the rows that it shares with the one before again.
+  const i64 parts = std::max<i64>(1, kTallUnits / std::max<i64>(1, pb.planes * ((n_out + pb.strip - 1) / pb.strip)));
+  const i64 n_rows = pb.n_axes == 2 ? std::max<i64>(outer.n_out, 1) : 1;
+  pb.tile = std::clamp<i64>(std::max<i64>(4 * outer.radix, (n_rows + parts - 1) / parts), 1, n_rows);
+  pb.tall = (n_rows + pb.tile - 1) / pb.tile;
+  pb.units = product(product(pb.planes, pb.tall, "the number of work units"), (n_out + pb.strip - 1) / pb.strip, "the number of work units");
+  return true;
+}
+
 void plan_forward(Problem& pb) {
   const i64 item = partial_bytes(pb);
   const int depth = pb.n_axes - 1;
@@ -152,7 +193,7 @@ void plan_forward(Problem& pb) {
   }
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
-  if (plan_direct(pb, item)) return;
+  if (plan_tall(pb, item) || plan_direct(pb, item)) return;
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;

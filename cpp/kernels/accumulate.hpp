@@ -1,12 +1,8 @@
 // Sums: the accumulators, and the family that walks with them. avg and lp are sums with another finish.
 #pragma once
 
-#include "direct.hpp"
+#include "tall.hpp"
 #include "half.hpp"
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 namespace poolwise {
 namespace {
@@ -24,12 +20,34 @@ inline __attribute__((always_inline)) V widen_vector(N v) {
   return __builtin_convertvector(v, V);
 }
 
+template <class N, class V>
+inline __attribute__((always_inline)) N narrow_vector(V v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) return (N)_mm256_cvtpd_ps((__m256d)v);
+#endif
+  if constexpr (same<V, double>) return static_cast<N>(v); else return __builtin_convertvector(v, N);
+}
+
+// Where finished averages go as their sums are made, without a row of sums in between: y, and what to multiply each
+// column by.
+struct Averages {
+  float* y;
+  const double* factor;
+  Averages at(i64 n) const { return {y + n, factor + n}; }
+  Averages line(i64 n) const { return {y + n, factor}; }
+};
+
 template <class A>
 struct PlainSum {
   using Acc = A;
   struct Row {
     Acc* sum;
     Row at(i64 n) const { return {sum + n}; }
+    bool is(Row other) const { return sum == other.sum; }
+    Row line(i64 n) const { return at(n); }
   };
   static Row take_row(Scratch& scratch, i64 n) { return {scratch.take<Acc>(n)}; }
 
@@ -44,6 +62,9 @@ struct PlainSum {
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
     static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
     inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
+    inline __attribute__((always_inline)) void to(Averages r, i64 i) const {
+      store(r.y + i, narrow_vector<Like<float, V, Acc>>(sum * load<V>(r.factor + i)));
+    }
   };
 };
 
@@ -54,6 +75,8 @@ struct PairSum {
   struct Row {
     double *high, *low;
     Row at(i64 n) const { return {high + n, low + n}; }
+    bool is(Row other) const { return high == other.high; }
+    Row line(i64 n) const { return at(n); }
   };
   static Row take_row(Scratch& scratch, i64 n) {
     double* high = scratch.take<double>(n);
@@ -168,6 +191,10 @@ struct SumFamily {
   static constexpr bool kVectors = sizeof(Acc) <= 8;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
+  static constexpr bool kInspects = false, kRepeats = false, kPositions = false;
+  // Zero with the sign that leaves a negative zero as it is.
+  static Lane nothing() { return static_cast<Lane>(-0.0); }
+  static void begin() {}
 
   explicit SumFamily(const Problem& pb) : pb(pb), power(pb), copy(copy_for<Lane>(pb.in)) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
@@ -207,15 +234,16 @@ struct SumFamily {
     }
   }
 
-  template <int S, int K>
-  __attribute__((noinline)) static void across_fixed(const Lane* const* sources, int k, i64 n, i64 stride, Row dst, bool accumulate,
+  template <int S, int K, class Dst>
+  __attribute__((noinline)) static void across_fixed(const Lane* const* sources, int k, i64 n, i64 stride, Dst dst, bool accumulate,
                                                      Lines lines) {
     const Lane* src[K > 0 ? K : kGroup];  // a copy that no store can alias stays in registers
     for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
-      State state = accumulate ? State::from(dst, i) : State::from(read<S, V>(src[0] + at));
+      if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src[0] + at, src[(K > 0 ? K : k) - 1] + at, lines);
+      State state = first<State>(dst, i, accumulate, [&] { return State::from(read<S, V>(src[0] + at)); });
       if constexpr (K > 0) {
         for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at));
       } else {
@@ -225,33 +253,58 @@ struct SumFamily {
     };
     for (i64 l = 0; l < lines.count; ++l) {
       sweep<Acc, S != 0>(n, !accumulate, body);
-      dst = dst.at(lines.to);
+      dst = dst.line(lines.to);
       for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
     }
   }
 
-  template <int S>
-  void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Row dst, bool accumulate, Lines lines = {1, 0, 0}) const {
+  // What an element of the destination starts with: what it holds, if that is added to.
+  template <class State, class Dst, class Make>
+  static inline __attribute__((always_inline)) State first(Dst dst, i64 i, bool accumulate, Make&& make) {
+    if constexpr (same<Dst, Row>) {
+      if (accumulate) return State::from(dst, i);
+    }
+    return make();
+  }
+
+  template <int S, class Dst>
+  void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (S == 1 || S == 2) {
       if (k == 2 && !accumulate) return across_fixed<S, 2>(src, k, n, stride, dst, false, lines);
       if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false, lines);
       if (k == 4 && !accumulate) return across_fixed<S, 4>(src, k, n, stride, dst, false, lines);
+      if (k == 5 && !accumulate && S == 1) return across_fixed<S, 5>(src, k, n, stride, dst, false, lines);
     }
     across_fixed<S, 0>(src, k, n, stride, dst, accumulate, lines);
   }
 
-  __attribute__((noinline)) void merge(const Row* rows, const i64*, int k, i64 n, Row dst, bool accumulate,
-                                       Lines lines = {1, 0, 0}) const {
-    i64 shift = 0;
+  template <class Dst>
+  void merge(const Row* rows, const i64*, int k, i64 n, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
+    if (k == 2 && !accumulate) return merge_fixed<2>(rows, k, n, dst, false, lines);
+    if (k == 3 && !accumulate) return merge_fixed<3>(rows, k, n, dst, false, lines);
+    if (k == 1 && accumulate) return merge_fixed<1>(rows, k, n, dst, true, lines);
+    merge_fixed<0>(rows, k, n, dst, accumulate, lines);
+  }
+
+  template <int K, class Dst>
+  __attribute__((noinline)) static void merge_fixed(const Row* rows, int k, i64 n, Dst dst, bool accumulate, Lines lines) {
+    Row parts[kGroup];
+    const int many = K > 0 ? K : k;
+    for (int r = 0; r < many; ++r) parts[r] = rows[r];
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
-      State state = accumulate ? State::from(dst, i) : State::from(rows[0], shift + i);
-      for (int r = accumulate ? 0 : 1; r < k; ++r) state.add(State::from(rows[r], shift + i));
+      State state = first<State>(dst, i, accumulate, [&] { return State::from(parts[0], i); });
+      if constexpr (K > 0) {
+        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i));
+      } else {
+        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i));
+      }
       state.to(dst, i);
     };
-    for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+    for (i64 l = 0; l < lines.count; ++l) {
       sweep<Acc, true>(n, !accumulate, body);
-      dst = dst.at(lines.to);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
     }
   }
 
@@ -372,31 +425,30 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
   F family(pb);
   Scratch scratch{memory};
   if (pb.strip) {
-    Direct<F> walk(pb, family, scratch, pb.block);
     const typename F::Row strip = family.take_row(scratch, pb.block * pb.strip * pb.inner);
-    if (!memory) return static_cast<i64>(scratch.used);
     char* y = static_cast<char*>(call.y);
-    const i64 item = dtype_bytes(pb.out);
-    walk.run(
-        call.x, begin, end, [&](i64, i64&) { return strip; },
-        [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
-          i64 count = 1, divisor = 1;
-          if (pb.n_axes == 2) {
-            const Window w = window_at(pb.axes[0], output);
-            count = w.count;
-            divisor = w.count + (pb.count_padding ? w.padded : 0);
-          }
-          const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
-          for (i64 r = 0; r < rows; ++r) {
-            const i64 o = output + r, to = at + r * row_elements;
-            const typename F::Row line = row.at(r * pitch);
-            for_each_run_of_line(pb, &o, lo, hi, 0, count, divisor,
-                                 [&](const Run& run) { finish(x, run, line.at(run.at), y + (to + run.at) * item); });
-            if (pitch != row_elements) close(line, pitch, y + to * item);
-          }
-          if (pitch == row_elements) close(row, rows * pitch, y + at * item);
-        });
-    return 0;
+    const i64 item = dtype_bytes(pb.out), row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+    auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
+      i64 count = 1, divisor = 1;
+      if (pb.n_axes == 2) {
+        const Window w = window_at(pb.axes[0], output);
+        count = w.count;
+        divisor = w.count + (pb.count_padding ? w.padded : 0);
+      }
+      for (i64 r = 0; r < rows; ++r) {
+        const i64 o = output + r, to = at + r * row_elements;
+        const typename F::Row line = row.at(r * pitch);
+        for_each_run_of_line(pb, &o, lo, hi, 0, count, divisor,
+                             [&](const Run& run) { finish(x, run, line.at(run.at), y + (to + run.at) * item); });
+        if (pitch != row_elements) close(line, pitch, y + to * item);
+      }
+      if (pitch == row_elements) close(row, rows * pitch, y + at * item);
+    };
+    return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
+      if (!memory) return static_cast<i64>(scratch.used);
+      walk.run(call.x, begin, end, [&](i64, i64&, i64, i64, i64) { return strip; }, finish_rows);
+      return i64{0};
+    });
   }
   Walk<F> walk(pb, family, scratch);
   const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
@@ -410,6 +462,46 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
         close(row, (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
       });
   return 0;
+}
+
+// The same for float32 from one or two axes: each result is divided as its sum is made. divisor(run) is that of windows
+// whose length on the first axis is 1; where `by_rows`, that length is multiplied with it.
+template <class F, class Divisor>
+i64 average_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
+  F family(pb);
+  Scratch scratch{memory};
+  double* columns = scratch.take<double>(pb.strip * pb.inner);
+  double* factors = scratch.take<double>(pb.strip * pb.inner);
+  const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+  i64 of_lo = -1, of_hi = -1, of_outer = 0;  // what is there already
+  auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
+    i64 outer = 1;
+    if (pb.n_axes == 2 && by_rows) {
+      const Window w = window_at(pb.axes[0], output);
+      outer = w.count + (pb.count_padding ? w.padded : 0);
+    }
+    const bool moved = lo != of_lo || hi != of_hi;
+    if (moved) {
+      for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
+        const double factor = 1 / divisor(run);
+        for (i64 i = 0; i < run.n; ++i) columns[run.at + i] = factor;
+      });
+      of_lo = lo;
+      of_hi = hi;
+    }
+    if (moved || outer != of_outer) {
+      const double scale = 1 / static_cast<double>(outer);
+      for (i64 i = 0; i < (hi - lo) * pb.inner; ++i) factors[i] = columns[i] * scale;
+      of_outer = outer;
+    }
+    pitch = row_elements;
+    return Averages{static_cast<float*>(call.y) + at, factors};
+  };
+  return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
+    if (!memory) return static_cast<i64>(scratch.used);
+    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Averages, i64) {});
+    return i64{0};
+  });
 }
 
 template <class F, class Finish>

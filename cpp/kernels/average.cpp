@@ -16,6 +16,11 @@ template <class T>  // float, or Copied
 i64 sum_narrow_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   const NarrowFn narrow = narrow_for(pb.out);
   const bool exact = pb.out == Dtype::f64;
+  if constexpr (same<T, float>) {
+    if (pb.strip && pb.out == Dtype::f32)
+      return average_forward<SumFamily<T, PlainSum<double>, Term::plain>>(
+          pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); });
+  }
   return accumulate_forward<SumFamily<T, PlainSum<double>, Term::plain>>(
       pb, call, begin, end, memory,
       [&](const void*, const Run& run, PlainSum<double>::Row row, char*) {

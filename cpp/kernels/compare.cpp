@@ -1,5 +1,5 @@
 // max and min: which of two elements a window keeps, with or without its position.
-#include "direct.hpp"
+#include "tall.hpp"
 #include "half.hpp"
 #include "kernels.hpp"
 
@@ -33,17 +33,45 @@ inline Masks masks_for(const Problem& pb) {
 // An Order says whether `x` replaces `kept`, an earlier element of the window. The comparison is strict, so the first
 // of equal elements stays (and with it the sign of zero); a NaN replaces anything but an earlier NaN. The same text
 // serves scalars and vectors.
+//
+// Most arrays hold nothing special: no NaN, and for half types no negative zero. There one instruction takes the greater
+// (kHasPlain): inspect() looks at each row first, which costs a tenth of what it saves.
 template <class L>
 struct IntegerOrder {
   using Lane = L;
   using Bits = L;
+  static constexpr bool kHasPlain = false;
   static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return x > kept; }
+  static Bits least(int) { return static_cast<Bits>(1ull << (8 * sizeof(L) - 1)); }
 };
 
 template <class L, class B>
 struct FloatOrder {
   using Lane = L;
   using Bits = B;
+  static constexpr bool kHasPlain = true, kZeroIsSpecial = false;
+  // The machine's max is `x > kept ? x : kept`: the first of two equal zeros stays.
+  template <bool kLeast, class V>
+  static inline __attribute__((always_inline)) V better(V kept, V x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && sizeof(L) == 4) return kLeast ? (V)_mm512_min_ps((__m512)x, (__m512)kept) : (V)_mm512_max_ps((__m512)x, (__m512)kept);
+    else if constexpr (sizeof(V) == 64) return kLeast ? (V)_mm512_min_pd((__m512d)x, (__m512d)kept) : (V)_mm512_max_pd((__m512d)x, (__m512d)kept);
+    else
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32 && sizeof(L) == 4) return kLeast ? (V)_mm256_min_ps((__m256)x, (__m256)kept) : (V)_mm256_max_ps((__m256)x, (__m256)kept);
+    else if constexpr (sizeof(V) == 32) return kLeast ? (V)_mm256_min_pd((__m256d)x, (__m256d)kept) : (V)_mm256_max_pd((__m256d)x, (__m256d)kept);
+    else
+#endif
+    return (kLeast ? x < kept : x > kept) ? x : kept;
+  }
+  template <class V>
+  static inline __attribute__((always_inline)) V plain(V v) { return v; }
+  static bool special(Bits largest, Bits, int) {
+    constexpr Bits infinity = sizeof(L) == 4 ? static_cast<Bits>(0x7f800000) : static_cast<Bits>(0x7ff0000000000000);
+    return largest > infinity;
+  }
+  static Bits least(int) { return __builtin_bit_cast(Bits, static_cast<L>(-__builtin_inf())); }
   static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return (!(x <= kept)) & (kept == kept); }
 };
 
@@ -52,6 +80,16 @@ struct FloatOrder {
 struct HalfOrder {
   using Lane = std::int16_t;
   using Bits = std::int16_t;
+  static constexpr bool kHasPlain = true, kZeroIsSpecial = true;
+  template <bool kLeast, class V>
+  static inline __attribute__((always_inline)) V better(V kept, V x) {
+    return (kLeast ? x < kept : x > kept) ? x : kept;
+  }
+  // Integers in the order of the numbers, and back.
+  template <class V>
+  static inline __attribute__((always_inline)) V plain(V v) { return v ^ ((v >> 15) & 0x7fff); }
+  static bool special(Bits largest, Bits least, int infinity) { return largest > infinity || least == -0x8000; }
+  static Bits least(int infinity) { return static_cast<Bits>(infinity | 0x8000); }
   static inline __attribute__((always_inline)) auto key(auto v, int infinity) {
     using V = decltype(v);
     const V magnitude = v & 0x7fff;
@@ -64,6 +102,9 @@ struct HalfOrder {
     return key(x, infinity) > key(kept, infinity);
   }
 };
+
+// How two elements are compared: by the definition whatever they are, or by one instruction where nothing special is near.
+enum class Mode { exact, greatest, least };
 
 struct NoPosition {};
 
@@ -78,6 +119,7 @@ struct CompareFamily {
   static constexpr bool kVectors = !kPositions || kSameWidth;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
+  static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
     Lane* value;
@@ -85,10 +127,20 @@ struct CompareFamily {
     Row at(i64 n) const {
       if constexpr (kPositions) return {value + n, position + n}; else return {value + n, nullptr};
     }
+    Row line(i64 n) const { return at(n); }
+    bool is(Row other) const { return value == other.value; }
   };
 
-  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)) {
+  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)), inspects(kInspects && worth_inspecting(pb)) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+  }
+
+  // What loses against everything but its own equal.
+  Lane nothing() const {
+    using Bits = typename Order::Bits;
+    if (pb.op == Op::lp) return Lane{};
+    const Bits least = Order::least(masks.infinity);
+    return __builtin_bit_cast(Lane, static_cast<Bits>(least ^ static_cast<Bits>(masks.flip)));
   }
 
   Row take_row(Scratch& scratch, i64 n) const {
@@ -130,41 +182,67 @@ struct CompareFamily {
     }
   }
 
+  // What a value is compared as, and back.
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V entered(V v, u64 keep, u64 flip) {
+    if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(v);
+  }
+
+  // Whether x takes the place of `kept`.
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) auto replaces(V kept, V x, int infinity) {
+    if constexpr (kMode == Mode::exact) return Order::replaces(kept, x, infinity);
+    else if constexpr (kMode == Mode::least) return x < kept;
+    else return x > kept;
+  }
+
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V better(V kept, V x, int infinity) {
+    if constexpr (kMode == Mode::exact) return chosen(Order::replaces(kept, x, infinity), x, kept);
+    else return Order::template better<kMode == Mode::least>(kept, x);
+  }
+
+  // Calls f.operator()<Mode>() with the mode that the rows seen so far allow.
+  template <class Body>
+  inline __attribute__((always_inline)) void in_mode(Body&& body) const {
+    if constexpr (Order::kHasPlain) {
+      if (plain && pb.op == Op::max) return body.template operator()<Mode::greatest>();
+      if (plain && pb.op == Op::min) return body.template operator()<Mode::least>();
+    }
+    body.template operator()<Mode::exact>();
+  }
+
   // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
-  template <int S, int K>
+  template <Mode kMode, int S, int K>
   __attribute__((noinline)) void across_fixed(const Lane* const* sources, const i64* marks, int k, i64 n, i64 stride, Row dst,
                                               bool accumulate, Lines lines) const {
     // Copies that no store can alias stay in registers.
     const Masks masks = this->masks;
-    const Lane* src[K > 0 ? K : kGroup];
-    for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
-    auto seen = [&]<class V>(V v) __attribute__((always_inline)) { return masked(v, masks.keep, masks.flip); };
-    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return masked(v, ~0ull, masks.flip); };
+    const Lane* src[kGroup];
+    const int many = K > 0 ? K : k;
+    for (int s = 0; s < many; ++s) src[s] = sources[s];
+    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
-        if constexpr (S == 0) return seen(V(p[i * stride])); else return seen(load_strided<S, V>(p + S * i));
+        V v;
+        if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i);
+        return entered<kMode>(v, masks.keep, masks.flip);
       };
+      if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
       V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
-          for (int s = 0; s < K; ++s) {
-            if (s == 0 && !accumulate) continue;
-            const V x = from(src[s]);
-            kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
-          }
+          for (int s = 1; s < K; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         } else {
-          for (int s = accumulate ? 0 : 1; s < k; ++s) {
-            const V x = from(src[s]);
-            kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
-          }
+          for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         }
         store(dst.value + i, flipped(kept));
       } else {
         using VP = Like<P, V, Lane>;
         VP at = accumulate ? load<VP>(dst.position + i) : VP{} + static_cast<P>(marks[0]);
-        for (int s = accumulate ? 0 : 1; s < k; ++s) {
+        for (int s = accumulate ? 0 : 1; s < many; ++s) {
           const V x = from(src[s]);
-          const auto take = Order::replaces(kept, x, masks.infinity);
+          const auto take = replaces<kMode>(kept, x, masks.infinity);
           kept = chosen(take, x, kept);
           at = take ? VP{} + static_cast<P>(marks[s]) : at;
         }
@@ -175,54 +253,104 @@ struct CompareFamily {
     // What was kept already is not replaced by the same sources again.
     for (i64 l = 0; l < lines.count; ++l) {
       sweep<Lane, S != 0 && kVectors>(n, true, body);
-      dst = dst.at(lines.to);
-      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
+      dst = dst.line(lines.to);
+      for (int s = 0; s < many; ++s) src[s] += lines.from;
     }
   }
 
   template <int S>
   void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate,
               Lines lines = {1, 0, 0}) const {
-    if constexpr (!kPositions && (S == 1 || S == 2)) {
-      if (!accumulate) {
-        switch (k) {
-          case 2: return across_fixed<S, 2>(src, marks, k, n, stride, dst, false, lines);
-          case 3: return across_fixed<S, 3>(src, marks, k, n, stride, dst, false, lines);
-          case 4: return across_fixed<S, 4>(src, marks, k, n, stride, dst, false, lines);
-        }
+    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+      if constexpr (!kPositions && S > 0) {
+        if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 4 && !accumulate) return across_fixed<kMode, S, 4>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, 5>(src, marks, k, n, stride, dst, false, lines);
       }
-    }
-    across_fixed<S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
+      across_fixed<kMode, S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
+    });
   }
 
-  __attribute__((noinline)) void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate,
-                                       Lines lines = {1, 0, 0}) const {
-    const Lane* src[kGroup] = {};
-    for (int r = 0; r < k; ++r) src[r] = rows[r].value;
+  void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (!kPositions) {
+      const Lane* src[kGroup] = {};
+      for (int r = 0; r < k; ++r) src[r] = rows[r].value;
       // Masking twice with `keep` changes nothing.
       across<1>(src, marks, k, n, 1, dst, accumulate, lines);
     } else {
-      i64 shift = 0;
-      auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
-        using VP = Like<P, V, Lane>;
-        V kept = flipped(load<V>(accumulate ? dst.value + i : src[0] + shift + i));
-        VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + shift + i) + static_cast<P>(marks[0]);
-        for (int r = accumulate ? 0 : 1; r < k; ++r) {
-          const V x = flipped(load<V>(src[r] + shift + i));
-          const VP there = load<VP>(rows[r].position + shift + i) + static_cast<P>(marks[r]);
-          const auto take = Order::replaces(kept, x, masks.infinity);
-          kept = chosen(take, x, kept);
-          at = take ? there : at;
-        }
-        store(dst.value + i, flipped(kept));
-        store(dst.position + i, at);
-      };
-      for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
-        sweep<Lane, kVectors>(n, true, body);
-        dst = dst.at(lines.to);
-      }
+      in_mode([&]<Mode kMode>() __attribute__((always_inline)) { merge_positions<kMode>(rows, marks, k, n, dst, accumulate, lines); });
     }
+  }
+
+  template <Mode kMode>
+  __attribute__((noinline)) void merge_positions(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate,
+                                                 Lines lines) const {
+    const Masks masks = this->masks;
+    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
+    i64 shift = 0;
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      using VP = Like<P, V, Lane>;
+      V kept = flipped(load<V>(accumulate ? dst.value + i : rows[0].value + shift + i));
+      VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + shift + i) + static_cast<P>(marks[0]);
+      for (int r = accumulate ? 0 : 1; r < k; ++r) {
+        const V x = flipped(load<V>(rows[r].value + shift + i));
+        const VP there = load<VP>(rows[r].position + shift + i) + static_cast<P>(marks[r]);
+        const auto take = replaces<kMode>(kept, x, masks.infinity);
+        kept = chosen(take, x, kept);
+        at = take ? there : at;
+      }
+      store(dst.value + i, flipped(kept));
+      store(dst.position + i, at);
+    };
+    for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+      sweep<Lane, kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+    }
+  }
+
+  // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
+  // strip is compared with care.
+  static constexpr bool kInspects = Order::kHasPlain;
+  __attribute__((noinline)) void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
+    if constexpr (kInspects) {
+      using Bits = typename Order::Bits;
+      using V = Vector<Bits, kVectorBytes>;
+      constexpr Bits magnitude = static_cast<Bits>(~(1ull << (8 * sizeof(Lane) - 1)));
+      constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+      V most{}, least{};
+      Bits most_one = 0, least_one = 0;
+      auto look = [&]<class T>(T& most, T& least, T v) __attribute__((always_inline)) {
+        const T size = v & magnitude;
+        most = size > most ? size : most;
+        if constexpr (Order::kZeroIsSpecial) least = v < least ? v : least;
+      };
+      for (i64 l = 0; l < count; ++l, p += pitch) {
+        if (n >= lanes) {
+          for (i64 i = 0; i + lanes < n; i += lanes) look(most, least, load<V>(p + i));
+          look(most, least, load<V>(p + n - lanes));
+        } else {
+          for (i64 i = 0; i < n; ++i) look(most_one, least_one, __builtin_bit_cast(Bits, p[i]));
+        }
+      }
+      for (i64 l = 0; l < lanes; ++l) {
+        most_one = most[l] > most_one ? most[l] : most_one;
+        least_one = least[l] < least_one ? least[l] : least_one;
+      }
+      if (Order::special(most_one, least_one, masks.infinity)) plain = false;
+    }
+  }
+  void begin() { plain = inspects; }
+
+  // Looking costs as much as one careful comparison: it pays where each element is compared several times.
+  static bool worth_inspecting(const Problem& pb) {
+    double each = 0, outputs = 1;  // per element of x
+    for (int a = pb.n_axes - 1; a >= 0; --a) {
+      const double stride = static_cast<double>(pb.axes[a].stride);
+      each += outputs * static_cast<double>(pb.axes[a].radix - 1) / stride;
+      outputs /= stride;
+    }
+    return pb.op != Op::lp && each >= 3;
   }
 
   // One long contiguous window. Lanes lose the order within the window, but only zeros and NaN can be equal and yet
@@ -248,7 +376,7 @@ struct CompareFamily {
       best = Order::replaces(best, x, masks.infinity) ? x : best;
     }
     i64 first = 0;
-    if (kPositions || !same<typename Order::Bits, Lane> || same<Order, HalfOrder>) {
+    if (kPositions || Order::kHasPlain) {
       // The first element that nothing replaces is the first that `best` does not replace.
       while (Order::replaces(seen<Lane>(p[first]), best, masks.infinity)) ++first;
       best = seen<Lane>(p[first]);
@@ -260,7 +388,9 @@ struct CompareFamily {
 
   const Problem& pb;
   Masks masks;
+  bool inspects;
   bool gathers;
+  bool plain = false;  // nothing special was seen since begin()
 };
 
 template <class Off, class P>
@@ -301,18 +431,19 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   if (pb.strip) {
     // Values and positions are the same distance apart, and those kept aside have no room between strips.
     const bool whole = !F::kPositions || direct || pb.strip * pb.inner == row_elements;
-    Direct<F> walk(pb, family, scratch, whole ? pb.block : 1);
-    if (!memory) return static_cast<i64>(scratch.used);
-    walk.run(
-        call.x, begin, end,
-        [&](i64 at, i64& pitch) {
-          pitch = row_elements;
-          return destination(at);
-        },
-        [&](const typename F::Element*, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
-          finish(at, rows * (hi - lo) * pb.inner, row);
-        });
-    return 0;
+    return with_walk(pb, family, scratch, whole ? pb.block : 1, [&](auto& walk) {
+      if (!memory) return static_cast<i64>(scratch.used);
+      walk.run(
+          call.x, begin, end,
+          [&](i64 at, i64& pitch, i64, i64, i64) {
+            pitch = row_elements;
+            return destination(at);
+          },
+          [&](const typename F::Element*, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
+            finish(at, rows * (hi - lo) * pb.inner, row);
+          });
+      return i64{0};
+    });
   }
   Walk<F> walk(pb, family, scratch);
   if (!memory) return static_cast<i64>(scratch.used);

@@ -7,6 +7,10 @@
 
 #include "problem.hpp"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace poolwise {
 namespace {
 

@@ -1,0 +1,133 @@
+// Rows of x reduced along the last axis, where windows have no gaps and at most kGroup positions.
+#pragma once
+
+#include "walk.hpp"
+
+namespace poolwise {
+namespace {
+
+constexpr i64 kAhead = 2048;  // bytes that are asked for in advance
+
+template <class F>
+class Rows {
+  using Lane = typename F::Lane;
+  using Element = typename F::Element;
+
+ public:
+  // At most `copies` rows at once, strips of pb.strip outputs.
+  Rows(const Problem& pb, F& family, Scratch& scratch, i64 copies)
+      : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]), position_stride_(last_.stride_in),
+        stride_(last_.stride_in * family.element_size()) {
+    if (!family.prepares()) return;
+    position_stride_ = pb.inner;
+    i64 longest = 0;
+    for (i64 lo = 0; lo < last_.n_out; lo += pb.strip) longest = max_of(longest, span(lo, min_of(lo + pb.strip, last_.n_out)));
+    for (i64 r = 0; r < copies; ++r) prepared_[r] = scratch.take<Lane>(longest * pb.inner);
+  }
+
+  // Outputs lo..hi-1 of the last axis over n rows that start at column 0, for each line.
+  template <class Dst>
+  __attribute__((noinline)) void reduce(const Element* const* from, const i64* marks, int n, i64 lo, i64 hi, Dst dst, Lines lines) {
+    if constexpr (F::kMayPrepare) {
+      if (family_.prepares()) {
+        const i64 origin = origin_of(lo), length = span(lo, hi);
+        for (i64 l = 0; l < lines.count; ++l) {
+          for (int r = 0; r < n; ++r) family_.prepare(from[r] + l * lines.from + origin * stride_, length, prepared_[r]);
+          inspect(prepared_, n, 0, length * pb_.inner, Lines{1, 0, 0});
+          dense(prepared_, marks, n, origin, lo, hi, dst.line(l * lines.to), Lines{1, 0, 0});
+        }
+        return;
+      }
+    }
+    if constexpr (same<Element, Lane>) {
+      const i64 origin = origin_of(lo), width = span(lo, hi) * pb_.inner;
+      inspect(from, n, origin * stride_, width, lines);
+      // Rows of this strip that hold as much as is to be asked for in advance.
+      lines.ahead = lines.from * ((kAhead / static_cast<i64>(sizeof(Lane)) + width - 1) / width);
+      dense(from, marks, n, 0, lo, hi, dst, lines);
+    }
+  }
+
+ private:
+  i64 origin_of(i64 lo) const { return window_at(last_, lo).start; }
+  i64 span(i64 lo, i64 hi) const { return last_position(last_, window_at(last_, hi - 1)) + 1 - origin_of(lo); }
+
+  void inspect(const Lane* const* from, int n, i64 first, i64 width, Lines lines) {
+    if constexpr (F::kInspects) {
+      if (!family_.plain) return;
+      for (int r = 0; r < n; ++r) {
+        if (position_stride_ == pb_.inner) {
+          family_.inspect(from[r] + first, width, lines.count, lines.from);
+        } else {
+          for (i64 p = 0; p < width / pb_.inner; ++p)
+            family_.inspect(from[r] + first + p * position_stride_, pb_.inner, lines.count, lines.from);
+        }
+      }
+    }
+  }
+
+  inline __attribute__((always_inline)) int gather(const Lane* const* rows, const i64* marks, int n, i64 start, i64 count,
+                                                   const Lane** src, i64* mark) const {
+    int k = 0;
+    for (int r = 0; r < n; ++r)
+      for (i64 j = 0; j < count; ++j, ++k) {
+        src[k] = rows[r] + start + j * position_stride_;
+        mark[k] = marks[r] + j;
+      }
+    return k;
+  }
+
+  template <class Dst>
+  void dense(const Lane* const* from, const i64* marks, int n, i64 origin, i64 lo, i64 hi, Dst dst, Lines lines) {
+    const i64 inner = pb_.inner;
+    const i64 a = max_of(lo, min_of(last_.first, hi)), b = max_of(a, min_of(hi, last_.last));
+    const Lane* src[kGroup] = {};
+    i64 mark[kGroup] = {};
+    auto edges = [&](i64 begin, i64 end) {
+      for (i64 o = begin; o < end; ++o) {
+        const Window w = window_at(last_, o);
+        const int k = gather(from, marks, n, (w.start - origin) * position_stride_, w.count, src, mark);
+        family_.template across<1>(src, mark, k, inner, 1, dst.at((o - lo) * inner), false, lines);
+      }
+    };
+    // Edges come last: first, they would meet memory in an order that nothing fetches ahead.
+    if (a < b) {
+      const i64 start = (last_.base + last_.stride * (a - last_.first) - origin) * position_stride_;
+      const i64 stride = last_.stride * position_stride_;
+      const int k = gather(from, marks, n, start, last_.window, src, mark);
+      const Dst to = dst.at((a - lo) * inner);
+      if (last_.stride == 1 && position_stride_ == inner) {
+        family_.template across<1>(src, mark, k, (b - a) * inner, 1, to, false, lines);
+      } else if (inner == 1) {
+        by_stride(src, mark, k, b - a, stride, to, lines);
+      } else {
+        for (i64 l = 0; l < lines.count; ++l) {
+          family_.template across<1>(src, mark, k, inner, 1, to.line(l * lines.to), false,
+                                      Lines{b - a, stride, inner, kAhead / static_cast<i64>(sizeof(Lane))});
+          for (int s = 0; s < k; ++s) src[s] += lines.from;
+        }
+      }
+    }
+    edges(lo, a);
+    edges(b, hi);
+  }
+
+  template <class Dst>
+  inline __attribute__((always_inline)) void by_stride(const Lane* const* src, const i64* mark, int k, i64 n, i64 stride, Dst dst,
+                                                       Lines lines) {
+    if constexpr (F::kVectors) {
+      if (stride == 2) return family_.template across<2>(src, mark, k, n, stride, dst, false, lines);
+    }
+    family_.template across<0>(src, mark, k, n, stride, dst, false, lines);
+  }
+
+  const Problem& pb_;
+  F& family_;
+  const Axis& last_;
+  i64 position_stride_;  // of rows as they are read, in lanes
+  i64 stride_;           // of x, in units of Element
+  Lane* prepared_[kGroup] = {};
+};
+
+}  // namespace
+}  // namespace poolwise
