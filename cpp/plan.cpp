@@ -27,6 +27,8 @@ constexpr i64 kFewSources = 8;         // the same in kernels/tall.hpp
 constexpr i64 kLongestTower = 1 << 16;
 constexpr i64 kTallBytes = 1 << 20;
 constexpr i64 kTallUnits = 8;
+constexpr i64 kMostTerms = 32;  // the same in kernels/gather.hpp
+constexpr i64 kGatherBytes = 256 << 10;
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
 
@@ -107,7 +109,6 @@ i64 partial_bytes(const Problem& pb) {
 // See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
-  pb.strip = pb.slots = 0;
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
   if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || last.radix > kMostSources || outer.radix > kMostSources) return false;
   if (pb.n_axes == 2 && outer.ring > 0)
@@ -152,7 +153,6 @@ bool of_one_length(const Axis& axis) {
 }
 
 bool plan_tall(Problem& pb, i64 item) {
-  pb.tall = 0;
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
   if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || !(shares_much(last) || shares_much(outer))) return false;
   if (last.radix > kMostSources && !shares_much(last) && pb.inner < 8) return false;
@@ -193,7 +193,10 @@ void plan_forward(Problem& pb) {
   }
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
-  if (plan_tall(pb, item) || plan_direct(pb, item)) return;
+  pb.strip = pb.slots = pb.tall = 0;
+  // Sums of 64-bit integers have no vectors: one walk is enough for them.
+  const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
+  if (!slow && (plan_tall(pb, item) || plan_direct(pb, item))) return;
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;
@@ -201,7 +204,45 @@ void plan_forward(Problem& pb) {
   pb.units = product(pb.units, pb.tiles, "the number of work units");
 }
 
+// The most windows that hold one position.
+i64 most_windows(const Axis& axis) {
+  i64 most = axis.last - axis.first > 1 ? (axis.window - 1) / axis.stride + 1 : 1, begin = 0;
+  for (i64 end = 0; end < axis.n_out; ++end) {
+    if (end > axis.first && end + 1 < axis.last) {  // all uniform windows are as the first ones
+      end = axis.last - 1;
+      begin = std::max(begin, end - most - 1);
+    }
+    const i64 start = window_at(axis, end).start;
+    while (last_position(axis, window_at(axis, begin)) < start) ++begin;
+    most = std::max(most, end - begin + 1);
+  }
+  return most;
+}
+
+bool plan_gather(Problem& pb) {
+  pb.gather = 0;
+  const bool picks = pb.op == Op::max || pb.op == Op::min;
+  if (pb.in != pb.out || !is_float(pb.in) || pb.op == Op::lp || (picks && pb.offset_bytes > 1)) return false;
+  pb.gather_terms = 1;
+  pb.gather_rows = pb.planes;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    const Axis& axis = pb.axes[a];
+    if (axis.step != 1) return false;
+    pb.gather_terms *= most_windows(axis);
+    // Along rows without channels sums take turns with shuffles: many terms are cheaper axis by axis.
+    if (pb.gather_terms > (picks || pb.inner > 1 ? kMostTerms : kMostTerms / 2)) return false;
+    if (a < pb.n_axes - 1) pb.gather_rows = product(pb.gather_rows, axis.size_in, "the number of rows");
+  }
+  const Axis& last = pb.axes[pb.n_axes - 1];
+  const i64 bytes = std::max<i64>(1, last.size_in * last.in_block * dtype_bytes(pb.in));
+  // Each unit looks up once which windows see which position; a row of a plane asks for a few 100 ns of that.
+  pb.gather = std::clamp<i64>(kGatherBytes / bytes, 1, std::max<i64>(pb.gather_rows, 1));
+  pb.back_units = (pb.gather_rows + pb.gather - 1) / pb.gather;
+  return true;
+}
+
 void plan_backward(Problem& pb) {
+  if (plan_gather(pb)) return;
   pb.back_split = pb.n_axes - 1;
   auto fits = [&](i64 elements) { return elements <= kBackTileBytes / 8; };
   while (pb.back_split > 0 && fits(pb.axes[pb.back_split - 1].in_block)) --pb.back_split;

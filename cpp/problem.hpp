@@ -75,6 +75,9 @@ struct Problem {
   i64 block;  // rows of outputs at once
   int back_split;
   i64 back_tile, back_tiles, back_units;
+  i64 gather;        // rows of gx in a unit where Gather (gather.hpp) serves, else 0
+  i64 gather_rows;   // of all planes
+  i64 gather_terms;  // the most windows that see one element
   const Target* targets;  // table by offset, or null where it would be too long
 };
 

@@ -1,43 +1,21 @@
 // Sums: the accumulators, and the family that walks with them. avg and lp are sums with another finish.
 #pragma once
 
+#include "lanes.hpp"
 #include "tall.hpp"
-#include "half.hpp"
 
 namespace poolwise {
 namespace {
 
-// GCC 12 splits __builtin_convertvector from float to double into halves; these are one instruction. (The masked form:
-// the plain one warns about its own undefined operand.)
-template <class V, class N>
-inline __attribute__((always_inline)) V widen_vector(N v) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64 && sizeof(N) == 32 && same<decltype(v[0] + 0), float>) return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)v);
-#endif
-#if defined(__AVX2__)
-  if constexpr (sizeof(V) == 32 && sizeof(N) == 16 && same<decltype(v[0] + 0), float>) return (V)_mm256_cvtps_pd((__m128)v);
-#endif
-  return __builtin_convertvector(v, V);
-}
-
-template <class N, class V>
-inline __attribute__((always_inline)) N narrow_vector(V v) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
-#endif
-#if defined(__AVX2__)
-  if constexpr (sizeof(V) == 32) return (N)_mm256_cvtpd_ps((__m256d)v);
-#endif
-  if constexpr (same<V, double>) return static_cast<N>(v); else return __builtin_convertvector(v, N);
-}
-
-// Where finished averages go as their sums are made, without a row of sums in between: y, and what to multiply each
-// column by.
+// Where finished averages go as their sums are made, without a row of sums in between: y, and per column what to multiply
+// a sum of doubles by, or to divide one of integers by.
+template <class T>
 struct Averages {
-  float* y;
-  const double* factor;
-  Averages at(i64 n) const { return {y + n, factor + n}; }
-  Averages line(i64 n) const { return {y + n, factor}; }
+  using Scale = typename Choose<sizeof(T) == 1, float, double>::type;
+  Storage<T>* y;
+  const Scale* scale;
+  Averages at(i64 n) const { return {y + n, scale + n}; }
+  Averages line(i64 n) const { return {y + n, scale}; }
 };
 
 template <class A>
@@ -62,8 +40,10 @@ struct PlainSum {
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
     static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
     inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
-    inline __attribute__((always_inline)) void to(Averages r, i64 i) const {
-      store(r.y + i, narrow_vector<Like<float, V, Acc>>(sum * load<V>(r.factor + i)));
+    template <class T>
+    inline __attribute__((always_inline)) void to(Averages<T> r, i64 i) const {
+      if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i)));
+      else store(r.y + i, narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i)));
     }
   };
 };
@@ -110,7 +90,7 @@ struct PairSum {
 };
 
 // What becomes of an element before it is summed.
-enum class Term { plain, magnitude, square, power };
+enum class Term { plain, square, power };
 
 struct Power {
   double p;
@@ -158,9 +138,7 @@ using CopyFn = void (*)(const Problem&, const unsigned char*, i64, Lane*);
 
 template <class Lane>
 CopyFn<Lane> copy_for(Dtype t) {
-  if constexpr (same<Lane, float>) {
-    return copy_row<float, float>;
-  } else if constexpr (same<Lane, double>) {
+  if constexpr (same<Lane, double>) {
     return t == Dtype::f16 ? copy_row<F16, double> : t == Dtype::bf16 ? copy_row<BF16, double>
            : t == Dtype::f32 ? copy_row<float, double> : copy_row<double, double>;
   } else if constexpr (same<Lane, i128>) {
@@ -178,26 +156,29 @@ CopyFn<Lane> copy_for(Dtype t) {
   }
 }
 
-// T: the type that rows are read as where they lie (float, double), or Copied for dtypes and terms that need a copy.
+// T: the type that rows are read as where they lie, or Copied for dtypes and terms that need a copy.
 struct Copied {};
 
 template <class T, class Sum, Term kTerm>
 struct SumFamily {
   using Acc = typename Sum::Acc;
   static constexpr bool kDirect = !same<T, Copied>;
-  using Element = typename Choose<kDirect, T, unsigned char>::type;
-  using Lane = typename Choose<kDirect, T, Acc>::type;
+  using Element = typename Choose<kDirect, Storage<T>, unsigned char>::type;
+  using Lane = typename Choose<kDirect, Storage<T>, Acc>::type;
   using Row = typename Sum::Row;
   static constexpr bool kVectors = sizeof(Acc) <= 8;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
   static constexpr bool kInspects = false, kRepeats = false, kPositions = false;
   // Zero with the sign that leaves a negative zero as it is.
-  static Lane nothing() { return static_cast<Lane>(-0.0); }
+  static Lane nothing() {
+    if constexpr (is_half<T>) return 0x8000; else return static_cast<Lane>(-0.0);
+  }
   static void begin() {}
 
-  explicit SumFamily(const Problem& pb) : pb(pb), power(pb), copy(copy_for<Lane>(pb.in)) {
+  explicit SumFamily(const Problem& pb) : pb(pb), power(pb) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+    if constexpr (!kDirect) copy = copy_for<Lane>(pb.in);
   }
 
   Row take_row(Scratch& scratch, i64 n) const { return Sum::take_row(scratch, n); }
@@ -206,32 +187,26 @@ struct SumFamily {
   bool prepares() const { return !kDirect || gathers; }
 
   void prepare(const Element* from, i64 positions, Lane* to) const {
-    copy(pb, reinterpret_cast<const unsigned char*>(from), positions, to);
+    if constexpr (kDirect) {
+      const i64 stride = pb.axes[pb.n_axes - 1].stride_in;
+      for (i64 p = 0; p < positions; ++p)
+        for (i64 c = 0; c < pb.inner; ++c) *to++ = from[p * stride + c * pb.inner_stride];
+    } else {
+      copy(pb, from, positions, to);
+    }
     if constexpr (kTerm == Term::power)
       for (i64 i = 0; i < positions * pb.inner; ++i) to[i] = power(to[i]);
   }
 
   template <class V>
   static inline __attribute__((always_inline)) V term(V v) {
-    if constexpr (kTerm == Term::magnitude) {
-      if constexpr (same<V, double>) return __builtin_fabs(v);
-      else return (V)((Vector<i64, sizeof(V)>)v & 0x7fffffffffffffffll);
-    } else if constexpr (kTerm == Term::square) {
-      return v * v;
-    } else {
-      return v;
-    }
+    if constexpr (kTerm == Term::square) return v * v; else return v;
   }
 
   template <int S, class V>
   static inline __attribute__((always_inline)) V read(const Lane* p) {
-    if constexpr (same<V, Acc>) {
-      return term<V>(static_cast<Acc>(*p));
-    } else if constexpr (same<Lane, Acc>) {
-      return term<V>(load_strided<S, V>(p));
-    } else {
-      return term<V>(widen_vector<V>(load_strided<S, Like<Lane, V, Acc>>(p)));
-    }
+    if constexpr (!kDirect || same<T, Acc>) return term<V>(load_strided<S, V>(p));
+    else return term<V>(widen_lanes<T, V, Acc>(load_strided<S, Like<Lane, V, Acc>>(p)));
   }
 
   template <int S, int K, class Dst>
@@ -245,6 +220,7 @@ struct SumFamily {
       if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src[0] + at, src[(K > 0 ? K : k) - 1] + at, lines);
       State state = first<State>(dst, i, accumulate, [&] { return State::from(read<S, V>(src[0] + at)); });
       if constexpr (K > 0) {
+#pragma GCC unroll 8
         for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at));
       } else {
         for (int s = accumulate ? 0 : 1; s < k; ++s) state.add(read<S, V>(src[s] + at));
@@ -295,6 +271,7 @@ struct SumFamily {
       using State = typename Sum::template State<V>;
       State state = first<State>(dst, i, accumulate, [&] { return State::from(parts[0], i); });
       if constexpr (K > 0) {
+#pragma GCC unroll 8
         for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i));
       } else {
         for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i));
@@ -340,7 +317,7 @@ struct SumFamily {
 
   const Problem& pb;
   Power power;
-  CopyFn<Lane> copy;
+  CopyFn<Lane> copy = nullptr;
   bool gathers;
 };
 
@@ -424,31 +401,33 @@ template <class F, class Finish, class Close>
 i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, Finish&& finish, Close&& close) {
   F family(pb);
   Scratch scratch{memory};
-  if (pb.strip) {
-    const typename F::Row strip = family.take_row(scratch, pb.block * pb.strip * pb.inner);
-    char* y = static_cast<char*>(call.y);
-    const i64 item = dtype_bytes(pb.out), row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
-    auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
-      i64 count = 1, divisor = 1;
-      if (pb.n_axes == 2) {
-        const Window w = window_at(pb.axes[0], output);
-        count = w.count;
-        divisor = w.count + (pb.count_padding ? w.padded : 0);
-      }
-      for (i64 r = 0; r < rows; ++r) {
-        const i64 o = output + r, to = at + r * row_elements;
-        const typename F::Row line = row.at(r * pitch);
-        for_each_run_of_line(pb, &o, lo, hi, 0, count, divisor,
-                             [&](const Run& run) { finish(x, run, line.at(run.at), y + (to + run.at) * item); });
-        if (pitch != row_elements) close(line, pitch, y + to * item);
-      }
-      if (pitch == row_elements) close(row, rows * pitch, y + at * item);
-    };
-    return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
-      if (!memory) return static_cast<i64>(scratch.used);
-      walk.run(call.x, begin, end, [&](i64, i64&, i64, i64, i64) { return strip; }, finish_rows);
-      return i64{0};
-    });
+  if constexpr (F::kVectors) {
+    if (pb.strip) {
+      const typename F::Row strip = family.take_row(scratch, pb.block * pb.strip * pb.inner);
+      char* y = static_cast<char*>(call.y);
+      const i64 item = dtype_bytes(pb.out), row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+      auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
+        i64 count = 1, divisor = 1;
+        if (pb.n_axes == 2) {
+          const Window w = window_at(pb.axes[0], output);
+          count = w.count;
+          divisor = w.count + (pb.count_padding ? w.padded : 0);
+        }
+        for (i64 r = 0; r < rows; ++r) {
+          const i64 o = output + r, to = at + r * row_elements;
+          const typename F::Row line = row.at(r * pitch);
+          for_each_run_of_line(pb, &o, lo, hi, 0, count, divisor,
+                               [&](const Run& run) { finish(x, run, line.at(run.at), y + (to + run.at) * item); });
+          if (pitch != row_elements) close(line, pitch, y + to * item);
+        }
+        if (pitch == row_elements) close(row, rows * pitch, y + at * item);
+      };
+      return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
+        if (!memory) return static_cast<i64>(scratch.used);
+        walk.run(call.x, begin, end, [&](i64, i64&, i64, i64, i64) { return strip; }, finish_rows);
+        return i64{0};
+      });
+    }
   }
   Walk<F> walk(pb, family, scratch);
   const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
@@ -464,14 +443,17 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
   return 0;
 }
 
-// The same for float32 from one or two axes: each result is divided as its sum is made. divisor(run) is that of windows
+// The same over one or two axes where a dtype comes out as it went in: each result is divided as its sum is made. divisor(run) is that of windows
 // whose length on the first axis is 1; where `by_rows`, that length is multiplied with it.
-template <class F, class Divisor>
+template <class T, class Sum, class Divisor>
 i64 average_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
+  using F = SumFamily<T, Sum, Term::plain>;
+  using Scale = typename Averages<T>::Scale;
+  constexpr bool divides = sizeof(T) == 1;
   F family(pb);
   Scratch scratch{memory};
-  double* columns = scratch.take<double>(pb.strip * pb.inner);
-  double* factors = scratch.take<double>(pb.strip * pb.inner);
+  Scale* columns = scratch.take<Scale>(pb.strip * pb.inner);
+  Scale* scales = scratch.take<Scale>(pb.strip * pb.inner);
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   i64 of_lo = -1, of_hi = -1, of_outer = 0;  // what is there already
   auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
@@ -483,23 +465,24 @@ i64 average_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
     const bool moved = lo != of_lo || hi != of_hi;
     if (moved) {
       for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
-        const double factor = 1 / divisor(run);
-        for (i64 i = 0; i < run.n; ++i) columns[run.at + i] = factor;
+        const double by = divisor(run);
+        const Scale scale = static_cast<Scale>(divides ? by : 1 / by);
+        for (i64 i = 0; i < run.n; ++i) columns[run.at + i] = scale;
       });
       of_lo = lo;
       of_hi = hi;
     }
     if (moved || outer != of_outer) {
-      const double scale = 1 / static_cast<double>(outer);
-      for (i64 i = 0; i < (hi - lo) * pb.inner; ++i) factors[i] = columns[i] * scale;
+      const Scale scale = static_cast<Scale>(divides ? static_cast<double>(outer) : 1 / static_cast<double>(outer));
+      for (i64 i = 0; i < (hi - lo) * pb.inner; ++i) scales[i] = columns[i] * scale;
       of_outer = outer;
     }
     pitch = row_elements;
-    return Averages{static_cast<float*>(call.y) + at, factors};
+    return Averages<T>{static_cast<Storage<T>*>(call.y) + at, scales};
   };
   return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
-    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Averages, i64) {});
+    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Averages<T>, i64) {});
     return i64{0};
   });
 }

@@ -12,15 +12,13 @@ inline double float_divisor(const Problem& pb, const Run& run) {
 
 // float16, bfloat16 and float32: the double sum cannot overflow. A division is 16 cycles for 8 lanes, more than all
 // else together; the reciprocal is off by 2^-52, which float32 does not see but in a tie.
-template <class T>  // float, or Copied
+template <class T>  // float, F16, BF16
 i64 sum_narrow_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  if (pb.strip && pb.out == pb.in)
+    return average_forward<T, PlainSum<double>>(pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0,
+                                                [&](const Run& run) { return float_divisor(pb, run); });
   const NarrowFn narrow = narrow_for(pb.out);
   const bool exact = pb.out == Dtype::f64;
-  if constexpr (same<T, float>) {
-    if (pb.strip && pb.out == Dtype::f32)
-      return average_forward<SumFamily<T, PlainSum<double>, Term::plain>>(
-          pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); });
-  }
   return accumulate_forward<SumFamily<T, PlainSum<double>, Term::plain>>(
       pb, call, begin, end, memory,
       [&](const void*, const Run& run, PlainSum<double>::Row row, char*) {
@@ -64,6 +62,8 @@ inline i64 sum_doubles(const Problem& pb, const Call& call, i64 begin, i64 end, 
           if (row.high[i] - row.high[i] != 0) y[i] = sum_again(pb, x, run, i, divisor);
       });
 }
+
+constexpr i64 kMostBytes = 1 << 14;  // see quotient_lanes
 
 template <class Acc>
 Acc divide_to_even(Acc sum, i64 divisor) {
@@ -115,6 +115,26 @@ auto finish_for(Dtype out) {
   }
 }
 
+// Averages of bytes as bytes: int32 lanes, and a division of floats.
+template <class T>  // uint8_t, int8_t
+i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  return average_forward<T, PlainSum<std::int32_t>>(pb, call, begin, end, memory, true,
+                                                    [](const Run& run) { return static_cast<double>(run.divisor); });
+}
+
+bool averages_bytes(const Problem& pb) {
+  i64 elements = 1;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    i64 most = pb.axes[a].radix;
+    if (pb.count_padding)
+      for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
+        most = max_of(most, pb.axes[a].edge[o].count + pb.axes[a].edge[o].padded);
+    if (most > kMostBytes) return false;
+    elements *= most;
+  }
+  return pb.strip && pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && elements <= kMostBytes;
+}
+
 template <class Acc>
 i64 sum_integers(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   const auto finish = finish_for<Acc>(pb.out);
@@ -130,8 +150,10 @@ UnitFn PW_ISA_NAME(average)(const Problem& pb) {
   switch (pb.in) {
     case Dtype::u64:
     case Dtype::i64: return sum_integers<i128>;
-    case Dtype::f16:
-    case Dtype::bf16: return sum_narrow_floats<Copied>;
+    case Dtype::u8: return averages_bytes(pb) ? average_bytes<std::uint8_t> : sum_integers<i64>;
+    case Dtype::i8: return averages_bytes(pb) ? average_bytes<std::int8_t> : sum_integers<i64>;
+    case Dtype::f16: return sum_narrow_floats<F16>;
+    case Dtype::bf16: return sum_narrow_floats<BF16>;
     case Dtype::f32: return sum_narrow_floats<float>;
     case Dtype::f64: return sum_doubles;
     default: return sum_integers<i64>;

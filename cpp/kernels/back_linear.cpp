@@ -1,5 +1,6 @@
 // Gradients of sum and avg: the adjoint, axis by axis from the innermost out, as the forward walk.
 #include "back.hpp"
+#include "gather.hpp"
 #include "kernels.hpp"
 
 namespace poolwise {
@@ -121,6 +122,6 @@ inline i64 linear_backward(const Problem& pb, const Call& call, i64 begin, i64 e
 
 }  // namespace
 
-UnitFn PW_ISA_NAME(back_linear)(const Problem&) { return linear_backward; }
+UnitFn PW_ISA_NAME(back_linear)(const Problem& pb) { return pb.gather ? gather_fn<false>(pb) : linear_backward; }
 
 }  // namespace poolwise

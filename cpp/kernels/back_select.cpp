@@ -1,5 +1,6 @@
 // Gradients of max, min and lp with p = inf: each output sends its gradient to one element.
 #include "back.hpp"
+#include "gather.hpp"
 #include "kernels.hpp"
 
 namespace poolwise {
@@ -196,6 +197,9 @@ UnitFn select_fn(const Problem& pb) {
 
 }  // namespace
 
-UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign) { return with_sign ? select_fn<true>(pb) : select_fn<false>(pb); }
+UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign) {
+  if (with_sign) return select_fn<true>(pb);
+  return pb.gather ? gather_fn<true>(pb) : select_fn<false>(pb);
+}
 
 }  // namespace poolwise

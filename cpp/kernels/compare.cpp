@@ -51,19 +51,19 @@ struct FloatOrder {
   using Bits = B;
   static constexpr bool kHasPlain = true, kZeroIsSpecial = false;
   // The machine's max is `x > kept ? x : kept`: the first of two equal zeros stays.
-  template <bool kLeast, class V>
-  static inline __attribute__((always_inline)) V better(V kept, V x) {
+  template <class V>
+  static inline __attribute__((always_inline)) V greater(V kept, V x) {
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64 && sizeof(L) == 4) return kLeast ? (V)_mm512_min_ps((__m512)x, (__m512)kept) : (V)_mm512_max_ps((__m512)x, (__m512)kept);
-    else if constexpr (sizeof(V) == 64) return kLeast ? (V)_mm512_min_pd((__m512d)x, (__m512d)kept) : (V)_mm512_max_pd((__m512d)x, (__m512d)kept);
+    if constexpr (sizeof(V) == 64 && sizeof(L) == 4) return (V)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)kept);
+    else if constexpr (sizeof(V) == 64) return (V)_mm512_maskz_max_pd(0xff, (__m512d)x, (__m512d)kept);
     else
 #endif
 #if defined(__AVX2__)
-    if constexpr (sizeof(V) == 32 && sizeof(L) == 4) return kLeast ? (V)_mm256_min_ps((__m256)x, (__m256)kept) : (V)_mm256_max_ps((__m256)x, (__m256)kept);
-    else if constexpr (sizeof(V) == 32) return kLeast ? (V)_mm256_min_pd((__m256d)x, (__m256d)kept) : (V)_mm256_max_pd((__m256d)x, (__m256d)kept);
+    if constexpr (sizeof(V) == 32 && sizeof(L) == 4) return (V)_mm256_max_ps((__m256)x, (__m256)kept);
+    else if constexpr (sizeof(V) == 32) return (V)_mm256_max_pd((__m256d)x, (__m256d)kept);
     else
 #endif
-    return (kLeast ? x < kept : x > kept) ? x : kept;
+    return x > kept ? x : kept;
   }
   template <class V>
   static inline __attribute__((always_inline)) V plain(V v) { return v; }
@@ -81,10 +81,8 @@ struct HalfOrder {
   using Lane = std::int16_t;
   using Bits = std::int16_t;
   static constexpr bool kHasPlain = true, kZeroIsSpecial = true;
-  template <bool kLeast, class V>
-  static inline __attribute__((always_inline)) V better(V kept, V x) {
-    return (kLeast ? x < kept : x > kept) ? x : kept;
-  }
+  template <class V>
+  static inline __attribute__((always_inline)) V greater(V kept, V x) { return x > kept ? x : kept; }
   // Integers in the order of the numbers, and back.
   template <class V>
   static inline __attribute__((always_inline)) V plain(V v) { return v ^ ((v >> 15) & 0x7fff); }
@@ -104,19 +102,18 @@ struct HalfOrder {
 };
 
 // How two elements are compared: by the definition whatever they are, or by one instruction where nothing special is near.
-enum class Mode { exact, greatest, least };
+enum class Mode { exact, plain };
 
 struct NoPosition {};
 
-// P: the lane type in which positions are kept while reducing; as wide as the value's lanes where offsets fit, so that
-// one comparison mask serves both, else int64.
+// P: the lane type in which positions are kept while reducing, as wide as the value's lanes, so that one comparison mask
+// serves both; or NoPosition.
 template <class Order, class P>
 struct CompareFamily {
   using Lane = typename Order::Lane;
   using Element = Lane;
   static constexpr bool kPositions = !same<P, NoPosition>;
-  static constexpr bool kSameWidth = kPositions && sizeof(P) == sizeof(Lane);
-  static constexpr bool kVectors = !kPositions || kSameWidth;
+  static constexpr bool kVectors = true;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
   static constexpr bool kRepeats = true;  // an element may be combined twice
@@ -141,6 +138,12 @@ struct CompareFamily {
     if (pb.op == Op::lp) return Lane{};
     const Bits least = Order::least(masks.infinity);
     return __builtin_bit_cast(Lane, static_cast<Bits>(least ^ static_cast<Bits>(masks.flip)));
+  }
+
+  // Whether an element has the bits of a result.
+  bool same_bits(Lane x, Lane result) const {
+    using Bits = typename Order::Bits;
+    return __builtin_bit_cast(Bits, seen(x)) == __builtin_bit_cast(Bits, flipped(result));
   }
 
   Row take_row(Scratch& scratch, i64 n) const {
@@ -185,29 +188,26 @@ struct CompareFamily {
   // What a value is compared as, and back.
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) V entered(V v, u64 keep, u64 flip) {
-    if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(v);
+    if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(masked(v, ~0ull, flip));
   }
 
   // Whether x takes the place of `kept`.
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) auto replaces(V kept, V x, int infinity) {
-    if constexpr (kMode == Mode::exact) return Order::replaces(kept, x, infinity);
-    else if constexpr (kMode == Mode::least) return x < kept;
-    else return x > kept;
+    if constexpr (kMode == Mode::exact) return Order::replaces(kept, x, infinity); else return x > kept;
   }
 
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) V better(V kept, V x, int infinity) {
     if constexpr (kMode == Mode::exact) return chosen(Order::replaces(kept, x, infinity), x, kept);
-    else return Order::template better<kMode == Mode::least>(kept, x);
+    else return Order::greater(kept, x);
   }
 
   // Calls f.operator()<Mode>() with the mode that the rows seen so far allow.
   template <class Body>
   inline __attribute__((always_inline)) void in_mode(Body&& body) const {
     if constexpr (Order::kHasPlain) {
-      if (plain && pb.op == Op::max) return body.template operator()<Mode::greatest>();
-      if (plain && pb.op == Op::min) return body.template operator()<Mode::least>();
+      if (plain) return body.template operator()<Mode::plain>();
     }
     body.template operator()<Mode::exact>();
   }
@@ -232,6 +232,7 @@ struct CompareFamily {
       V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
+#pragma GCC unroll 8
           for (int s = 1; s < K; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         } else {
           for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
@@ -394,14 +395,46 @@ struct CompareFamily {
 };
 
 template <class Off, class P>
-void store_offsets(const P* from, i64 n, void* to, i64 at) {
-  Off* off = static_cast<Off*>(to) + at;
+void store_offsets(const P* from, i64 n, void* to) {
+  Off* off = static_cast<Off*>(to);
   for (i64 i = 0; i < n; ++i) off[i] = static_cast<Off>(from[i]);
+}
+
+// Offsets that lanes are too narrow for, of outputs at..at+n-1 of a plane: the element that was kept is the first with the
+// bits of the result.
+template <class F>
+void find_offsets(const F& family, const typename F::Lane* x, const typename F::Lane* y, i64 at, i64 n, void* offsets) {
+  const Problem& pb = family.pb;
+  for (i64 e = at; e < at + n; ++e) {
+    Window w[kMaxAxes];
+    i64 j[kMaxAxes] = {}, rest = e / pb.inner, offset = 0;
+    for (int a = pb.n_axes - 1; a >= 0; --a) {
+      w[a] = window_at(pb.axes[a], rest % pb.axes[a].n_out);
+      rest /= pb.axes[a].n_out;
+    }
+    for (int a = 0; a >= 0;) {
+      i64 from = e % pb.inner * pb.inner_stride;
+      offset = 0;
+      for (a = 0; a < pb.n_axes; ++a) {
+        from += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
+        offset += j[a] * pb.axes[a].offset_unit;
+      }
+      if (family.same_bits(x[from], y[e - at])) break;
+      for (a = pb.n_axes - 1; a >= 0 && ++j[a] == w[a].count; --a) j[a] = 0;
+    }
+    switch (pb.offset_bytes) {
+      case 1: static_cast<std::uint8_t*>(offsets)[e - at] = static_cast<std::uint8_t>(offset); break;
+      case 2: static_cast<std::uint16_t*>(offsets)[e - at] = static_cast<std::uint16_t>(offset); break;
+      case 4: static_cast<std::int32_t*>(offsets)[e - at] = static_cast<std::int32_t>(offset); break;
+      default: static_cast<i64*>(offsets)[e - at] = offset;
+    }
+  }
 }
 
 template <class Order, class P>
 i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   using F = CompareFamily<Order, P>;
+  using Lane = typename F::Lane;
   F family(pb);
   Scratch scratch{memory};
   P* positions = nullptr;
@@ -411,26 +444,28 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   const bool direct = F::kPositions && static_cast<int>(sizeof(P)) == pb.offset_bytes;
   if constexpr (F::kPositions)
     if (!direct) positions = scratch.take<P>(tile);
-  auto* y = static_cast<typename F::Lane*>(call.y);
+  auto* y = static_cast<Lane*>(call.y);
   auto destination = [&](i64 at) {
     typename F::Row row{y + at, nullptr};
     if constexpr (F::kPositions) row.position = direct ? static_cast<P*>(call.offsets) + at : positions;
     return row;
   };
-  auto finish = [&](i64 at, i64 n, typename F::Row row) {
+  auto finish = [&](const Lane* x, i64 at, i64 n, typename F::Row row) {
+    char* offsets = static_cast<char*>(call.offsets) + at * pb.offset_bytes;
     if constexpr (F::kPositions) {
       if (direct) return;
       switch (pb.offset_bytes) {
-        case 1: return store_offsets<std::uint8_t>(row.position, n, call.offsets, at);
-        case 2: return store_offsets<std::uint16_t>(row.position, n, call.offsets, at);
-        case 4: return store_offsets<std::int32_t>(row.position, n, call.offsets, at);
-        default: return store_offsets<i64>(row.position, n, call.offsets, at);
+        case 1: return store_offsets<std::uint8_t>(row.position, n, offsets);
+        case 2: return store_offsets<std::uint16_t>(row.position, n, offsets);
+        default: return store_offsets<std::int32_t>(row.position, n, offsets);
       }
+    } else if (call.offsets) {
+      find_offsets(family, x, row.value, at % pb.out_plane, n, offsets);
     }
   };
   if (pb.strip) {
     // Values and positions are the same distance apart, and those kept aside have no room between strips.
-    const bool whole = !F::kPositions || direct || pb.strip * pb.inner == row_elements;
+    const bool whole = direct || (!F::kPositions && !call.offsets) || pb.strip * pb.inner == row_elements;
     return with_walk(pb, family, scratch, whole ? pb.block : 1, [&](auto& walk) {
       if (!memory) return static_cast<i64>(scratch.used);
       walk.run(
@@ -439,26 +474,24 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
             pitch = row_elements;
             return destination(at);
           },
-          [&](const typename F::Element*, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
-            finish(at, rows * (hi - lo) * pb.inner, row);
+          [&](const Lane* x, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
+            finish(x, at, rows * (hi - lo) * pb.inner, row);
           });
       return i64{0};
     });
   }
   Walk<F> walk(pb, family, scratch);
   if (!memory) return static_cast<i64>(scratch.used);
-  walk.run(call.x, begin, end, destination,
-           [&](const typename F::Element*, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
-             finish(at, (hi - lo) * pb.axes[pb.split].out_block, row);
-           });
+  walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
+    finish(x, at, (hi - lo) * pb.axes[pb.split].out_block, row);
+  });
   return 0;
 }
 
 template <class Order>
 UnitFn compare_of(const Problem& pb, bool with_offsets) {
   using Lane = typename Order::Lane;
-  if (!with_offsets) return compare_forward<Order, NoPosition>;
-  if (pb.offset_bytes > static_cast<int>(sizeof(Lane))) return compare_forward<Order, i64>;
+  if (!with_offsets || pb.offset_bytes > static_cast<int>(sizeof(Lane))) return compare_forward<Order, NoPosition>;
   if constexpr (sizeof(Lane) == 8) return compare_forward<Order, i64>;
   else if constexpr (sizeof(Lane) == 1) return compare_forward<Order, std::uint8_t>;
   else if constexpr (sizeof(Lane) == 2) return compare_forward<Order, std::uint16_t>;

@@ -33,7 +33,7 @@ inline double norm_again(const Problem& pb, const void* x, const Run& run, i64 k
   return root(pb, sum * factor) * largest;
 }
 
-template <class T, Term kTerm>  // T: float, double, or Copied
+template <class T, Term kTerm>  // T: float, or Copied
 i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   const NarrowFn narrow = narrow_for(pb.out);
   return accumulate_forward<SumFamily<T, PlainSum<double>, kTerm>>(
@@ -53,10 +53,7 @@ i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* me
 }  // namespace
 
 UnitFn PW_ISA_NAME(power)(const Problem& pb) {
-  if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f32) return lp_forward<float, Term::magnitude>;
-  if (pb.p == 1 && !pb.is_signed && pb.in == Dtype::f64) return lp_forward<double, Term::magnitude>;
   if (pb.p == 2 && pb.in == Dtype::f32) return lp_forward<float, Term::square>;
-  if (pb.p == 2 && pb.in == Dtype::f64) return lp_forward<double, Term::square>;
   return lp_forward<Copied, Term::power>;
 }
 

@@ -38,6 +38,7 @@ template <int S, class V, class L>
 inline __attribute__((always_inline)) void fetch_ahead(const L* first, const L* last, const Lines& lines) {
   if constexpr (sizeof(V) >= 32) {
     if (lines.ahead == 0) return;
+#pragma GCC unroll 4
     for (int s = 0; s < S; ++s) {
       __builtin_prefetch(first + lines.ahead + s * static_cast<i64>(sizeof(V) / sizeof(L)));
       if (last - first > lines.ahead / 4) __builtin_prefetch(last + lines.ahead + s * static_cast<i64>(sizeof(V) / sizeof(L)));

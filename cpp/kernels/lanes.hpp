@@ -1,0 +1,124 @@
+// Vectors of elements as they are stored to vectors of the type that they are summed in, and back.
+//
+// GCC 12 takes conversions between lanes of different widths apart, some into single elements: those that matter are
+// instructions by name. (Masked forms: the plain ones warn about their own undefined operand.)
+#pragma once
+
+#include "half.hpp"
+
+namespace poolwise {
+namespace {
+
+// How an element lies in memory.
+template <class T>
+struct StorageOf {
+  using type = T;
+};
+template <int M, int E>
+struct StorageOf<HalfFormat<M, E>> {
+  using type = std::uint16_t;
+};
+template <class T>
+using Storage = typename StorageOf<T>::type;
+
+template <class T>
+constexpr bool is_half = same<T, F16> || same<T, BF16>;
+
+// V: double or int32 lanes, or one of them as a scalar.
+template <class T, class V, class Acc>
+inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) {
+  if constexpr (same<V, Acc>) {
+    if constexpr (is_half<T>) return static_cast<Acc>(T{v}.widen()); else return static_cast<Acc>(v);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) {
+      if constexpr (same<T, float>) return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)v);
+      if constexpr (same<T, F16>) return (V)_mm512_maskz_cvtps_pd(0xff, _mm256_cvtph_ps((__m128i)v));
+      if constexpr (same<T, BF16>)
+        return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)v), 16));
+      if constexpr (same<T, std::uint8_t>) return (V)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v);
+      if constexpr (same<T, std::int8_t>) return (V)_mm512_maskz_cvtepi8_epi32(0xffff, (__m128i)v);
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32) {
+      __m128i low{};
+      __builtin_memcpy(&low, &v, sizeof v < 16 ? sizeof v : 16);
+      if constexpr (same<T, float>) return (V)_mm256_cvtps_pd((__m128)v);
+      if constexpr (same<T, F16>) return (V)_mm256_cvtps_pd(_mm_cvtph_ps(low));
+      if constexpr (same<T, BF16>) return (V)_mm256_cvtps_pd((__m128)_mm_slli_epi32(_mm_cvtepu16_epi32(low), 16));
+      if constexpr (same<T, std::uint8_t>) return (V)_mm256_cvtepu8_epi32(low);
+      if constexpr (same<T, std::int8_t>) return (V)_mm256_cvtepi8_epi32(low);
+    }
+#endif
+    if constexpr (is_half<T>) {
+      V wide{};
+      for (u64 l = 0; l < sizeof(V) / sizeof(Acc); ++l) wide[l] = T{v[l]}.widen();
+      return wide;
+    } else {
+      return __builtin_convertvector(v, V);
+    }
+  }
+}
+
+#if defined(__AVX512F__)
+// Eight doubles as floats whose last bit says whether anything was cut off: rounded once more they are as if rounded once.
+inline __attribute__((always_inline)) __m256i round_to_odd(__m512d v) {
+  const __m256 cut = _mm512_maskz_cvt_roundpd_ps(0xff, v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_maskz_cvtps_pd(0xff, cut), v, _CMP_NEQ_OQ);
+  return _mm256_mask_or_epi32((__m256i)cut, inexact, (__m256i)cut, _mm256_set1_epi32(1));
+}
+#endif
+
+// Each element rounded once.
+template <class T, class V, class Acc>
+inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v) {
+  using N = Like<Storage<T>, V, Acc>;
+  if constexpr (same<V, Acc>) {
+    if constexpr (is_half<T>) return T::round(v).bits; else return static_cast<N>(v);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && same<T, float>) return (N)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
+    if constexpr (sizeof(V) == 64 && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)round_to_odd((__m512d)v), _MM_FROUND_TO_NEAREST_INT);
+    if constexpr (sizeof(V) == 64 && same<T, BF16>) {
+      const __m256i odd = round_to_odd((__m512d)v), one = _mm256_set1_epi32(1);
+      const __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(_mm256_srli_epi32(odd, 16), one));
+      const __mmask8 nan = _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
+      const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(odd, up), 16);
+      const __m256i quiet = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(odd, 16), _mm256_set1_epi32(0x8000)), _mm256_set1_epi32(0x7fc0));
+      return (N)_mm256_cvtepi32_epi16(_mm256_mask_mov_epi32(rounded, nan, quiet));
+    }
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32 && same<T, float>) return (N)_mm256_cvtpd_ps((__m256d)v);
+#endif
+    if constexpr (is_half<T>) {
+      N narrow{};
+      for (u64 l = 0; l < sizeof(V) / sizeof(Acc); ++l) narrow[l] = T::round(v[l]).bits;
+      return narrow;
+    } else {
+      return __builtin_convertvector(v, N);
+    }
+  }
+}
+
+// int32 to bytes, rounded from a quotient of floats to the nearest, ties to even. Sums below 2^23 over up to 2^14 elements
+// are further from a tie than float is inexact.
+template <class T, class V, class Acc>
+inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> quotient_lanes(V sum, Like<float, V, Acc> divisor) {
+  using N = Like<Storage<T>, V, Acc>;
+  constexpr float shift = 0x1.8p23f;  // what is added to it is rounded to an integer
+  if constexpr (same<V, Acc>) {
+    const float q = static_cast<float>(sum) / divisor + shift;
+    return static_cast<N>(__builtin_bit_cast(std::int32_t, q));
+  } else {
+    const V bits = (V)(__builtin_convertvector(sum, Like<float, V, Acc>) / divisor + shift);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)bits);
+#endif
+    return __builtin_convertvector(bits, N);
+  }
+}
+
+}  // namespace
+}  // namespace poolwise
