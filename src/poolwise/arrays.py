@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,8 +34,8 @@ class Framework(Protocol):
         """``"cpu"``, ``"cuda"``, ..."""
         ...
 
-    def address(self, x: Array) -> int:
-        """Of the first element, for arrays on the CPU."""
+    def address(self, x: Array) -> Any:
+        """Where the first element is, for arrays on the CPU: a number, or what the compiled kernels take for one."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array) -> Array:
@@ -63,6 +64,11 @@ class Framework(Protocol):
 
     def apply(self, plan: Any, x: Array, out: Array | None, indices: bool) -> Any:
         """Run a plan on an array, with the framework's autograd where it has one."""
+        ...
+
+    def shortcut(self, plan: Any, x: Array) -> Callable[[Array], Array] | None:
+        """A function that does what `apply` does, without `out` and indices, for arrays of which all is equal but the
+        address; None where there is no quicker one."""
         ...
 
 

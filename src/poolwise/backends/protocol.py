@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 from ..arrays import Framework
 from ..problem import Problem
 
@@ -36,9 +34,9 @@ class Kernel(Protocol):
         """The result (in `out` where given), and what the gradient needs if it is to be saved."""
         ...
 
-    def shortcut(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
-        """A function that pools NumPy arrays of this shape, strides and dtype and checks nothing else about them, where
-        the kernel has one; it gives `None` for an array that it cannot take."""
+    def shortcut(self, framework: Framework, x: Array) -> Callable[[Array], Array] | None:
+        """A function that pools arrays of this shape, strides and dtype and checks nothing else about them, where the
+        kernel has one."""
         ...
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:

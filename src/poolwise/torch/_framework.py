@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -13,6 +15,7 @@ from ..arrays import inverse
 from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
+from ..execute import FACTS
 from ..messages import refuse, refuse_type
 from ..numpy import NUMPY
 from ..spec import DTYPES
@@ -30,7 +33,7 @@ class TorchFramework:
     xp = xp
 
     def dtype_name(self, x: Tensor) -> str:
-        return str(x.dtype).removeprefix("torch.")
+        return _name(x.dtype)
 
     def strides(self, x: Tensor) -> tuple[int, ...]:
         return x.stride()
@@ -42,13 +45,15 @@ class TorchFramework:
         return x.data_ptr()
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor) -> Tensor:
+        in_order = order == tuple(range(len(order)))
+        lengths = shape if in_order else [shape[axis] for axis in order]
         try:
-            dense = torch.empty([shape[axis] for axis in order], dtype=getattr(torch, dtype), device=like.device)
+            dense = torch.empty(lengths, dtype=getattr(torch, dtype), device=like.device)
         except RuntimeError as error:  # what torch says when there is not enough of it
             if "memory" not in str(error):
                 raise
             raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype}") from None
-        return dense.permute(inverse(order))
+        return dense if in_order else dense.permute(inverse(order))
 
     def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
         return torch.from_numpy(x if x.flags.writeable else x.copy()).to(like.device)
@@ -122,8 +127,29 @@ class TorchFramework:
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
 
+    def shortcut(self, plan: Plan, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        pool = plan.kernel.shortcut(self, x)
+        if pool is None or not (torch.is_grad_enabled() and x.requires_grad):
+            return pool
+        return lambda x: Pool.apply(x, plan, False)
+
 
 TORCH = TorchFramework()
+
+
+@lru_cache(maxsize=64)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _facts(x: Tensor) -> Any:
+    """All that a call depends on in a tensor whose memory is its value, and in torch's modes; see `execute.FACTS`."""
+    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or _transformed(x):
+        return None
+    return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
+
+
+FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
@@ -173,7 +199,7 @@ class Pool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, indices: bool) -> Any:
-        y, residual = plan.kernel.forward(TORCH, x.resolve_neg().detach(), None, save=True)
+        y, residual = plan.kernel.forward(TORCH, x.resolve_neg(), None, save=True)
         ctx.plan, ctx.order = plan, residual.order
         if plan.problem.op.traits.saves == "input":
             ctx.save_for_backward(x, y)
@@ -188,11 +214,12 @@ class Pool(Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor, _: Any = None) -> tuple[Tensor, None, None]:
         saved, plan = ctx.saved_tensors, ctx.plan
-        if plan.problem.op.traits.saves != "input":
+        again = torch.is_grad_enabled() or _transformed(gy)  # a gradient that will be differentiated, or mapped over
+        if again and plan.problem.op.traits.saves != "input":
             return Transposed.apply(gy, plan, ctx.order, *saved), None, None
-        if torch.is_grad_enabled():  # a gradient that will be differentiated again
+        if again:
             return GenericKernel(plan.problem).differentiable_backward(TORCH, saved[0], gy), None, None
-        return plan.kernel.backward(TORCH, gy, Residual(saved, ctx.order)), None, None
+        return plan.kernel.backward(TORCH, gy.resolve_neg(), Residual(saved, ctx.order)), None, None
 
 
 class Transposed(Function):
@@ -202,7 +229,7 @@ class Transposed(Function):
     def forward(ctx: Any, gy: Tensor, plan: Plan, order: tuple[int, ...], *saved: Tensor) -> Tensor:
         ctx.plan, ctx.order = plan, order
         ctx.save_for_backward(*saved)
-        return plan.kernel.backward(TORCH, gy.detach(), Residual(saved, order))
+        return plan.kernel.backward(TORCH, gy.resolve_neg().detach(), Residual(saved, order))
 
     @staticmethod
     def backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:
