@@ -86,7 +86,7 @@ nb::object arguments_key(nb::tuple args, nb::dict options) {
 // What a NumPy array is but for its address: its dtype, and as bytes shape, strides and whether its elements are aligned.
 nb::object array_key(nb::handle array) {
   const ArrayDescription described(array);
-  const nb::object dtype = nb::steal(PyObject_GetAttrString(array.ptr(), "dtype"));
+  const nb::object dtype = attribute<kDtype>(array);
   if (!described || !dtype.is_valid()) throw nb::python_error();
   Writer key;
   bool whole = key.raw(described->flags & ArrayInterface::kAligned);

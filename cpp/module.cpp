@@ -27,15 +27,17 @@ struct nb::detail::type_caster<Address> {
   NB_TYPE_CASTER(Address, const_name("int | numpy.ndarray"))
 
   bool from_python(handle from, uint32_t, cleanup_list*) noexcept {
+    bool found = true;
     if (PyLong_Check(from.ptr())) {
       value.elements = PyLong_AsVoidPtr(from.ptr());
-    } else if (const ArrayDescription array(from); array && (array->flags & ArrayInterface::kAligned)) {
-      value.elements = array->data;
-      return true;
+      found = value.elements || !PyErr_Occurred();
+    } else {
+      const ArrayDescription array(from);
+      found = array && (array->flags & ArrayInterface::kAligned);
+      if (found) value.elements = array->data;
     }
-    if (!PyErr_Occurred()) return PyLong_Check(from.ptr());
-    PyErr_Clear();
-    return false;
+    if (!found) PyErr_Clear();
+    return found;
   }
 };
 

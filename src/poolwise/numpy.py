@@ -33,11 +33,18 @@ class NumpyFramework:
         return x  # the compiled kernels ask it themselves: ctypes.data takes as long as pooling a small array
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-        kind = like.dtype if dtype == _name(like.dtype) else _dtype(dtype)
+        return self.maker(shape, dtype, order, like)(like)
+
+    def maker(
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
         if order == tuple(range(len(order))):
-            return np.empty(shape, kind)
-        dense = np.empty([shape[axis] for axis in order], kind)
-        return dense.transpose(sorted(range(len(order)), key=order.__getitem__))
+            if dtype == _name(like.dtype):
+                return lambda like: np.empty(shape, like.dtype)
+            return lambda like: np.empty(shape, _dtype(dtype))
+        lengths, back = [shape[axis] for axis in order], sorted(range(len(order)), key=order.__getitem__)
+        kind = like.dtype if dtype == _name(like.dtype) else _dtype(dtype)
+        return lambda like: np.empty(lengths, kind).transpose(back)
 
     def asarray(self, x: np.ndarray, like: np.ndarray) -> np.ndarray:
         return x

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ Array = Any
 ROWS = ("max", "min", "avg", "sum", "lp")
 """Operators that have a kernel."""
 MOST_AXES = 16
-SMALL = 1 << 13
-"""Elements below which a call is not worth asking for how many threads it may use."""
+SMALL = 1 << 15
+"""Elements of windows below which one thread is enough."""
 HUGE = 1 << 22
 """Bytes from which an array is worth huge pages; NumPy's own limit."""
 
@@ -106,6 +106,14 @@ class CpuKernel:
 
     problem: Problem
 
+    @cached_property
+    def small(self) -> bool:
+        """True where a call is not worth asking for how many threads it may use."""
+        return self.problem.planes * self.problem.windows.elements < SMALL
+
+    def threads(self) -> int:
+        return 1 if self.small else get_num_threads()
+
     def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
         problem = self.problem
         native, order = _layout(problem, framework.strides(x))
@@ -113,10 +121,10 @@ class CpuKernel:
         if save and problem.op.traits.saves == "offsets":
             offsets = _empty(framework, problem.out_shape, problem.offset_dtype, order, x)
             native.forward_offsets(
-                framework.address(x), framework.address(y), framework.address(offsets), get_num_threads()
+                framework.address(x), framework.address(y), framework.address(offsets), self.threads()
             )
             return y, Residual((offsets,), order)
-        native.forward(framework.address(x), framework.address(y), get_num_threads())
+        native.forward(framework.address(x), framework.address(y), self.threads())
         if not save:
             return y, None
         return y, Residual((x, y) if problem.op.traits.saves == "input" else (), order)
@@ -127,13 +135,13 @@ class CpuKernel:
             return None  # an integer sum may fail, which the long way words
         native, order = _layout(problem, framework.strides(x))
         run, address, shape, dtype = native.forward, framework.address, problem.out_shape, problem.out_dtype
-        if math.prod(problem.shape) >= SMALL:
-            empty, threads = partial(_empty, framework), get_num_threads
-        else:
-            empty, threads = framework.empty, _one_thread
+        make = (
+            framework.maker(shape, dtype, order, x) if self.small else partial(_empty, framework, shape, dtype, order)
+        )
+        threads = self.threads
 
         def pool(x: Array) -> Array:
-            y = empty(shape, dtype, order, x)
+            y = make(x)
             run(address(x), address(y), threads())
             return y
 
@@ -144,7 +152,7 @@ class CpuKernel:
         native = _dense_native(problem, order)
         gx = _empty(framework, problem.shape, problem.dtype, order, gy)
         gy = self._dense(framework, gy, problem.out_shape, problem.out_dtype, order)
-        ends = framework.address(gx), get_num_threads()
+        ends = framework.address(gx), self.threads()
         saves = problem.op.traits.saves
         if saves == "nothing":
             native.backward_linear(framework.address(gy), *ends)
@@ -161,7 +169,7 @@ class CpuKernel:
         (offsets,) = residual.arrays
         flat = _empty(framework, problem.out_shape, "int64", order, offsets)
         native = _dense_native(problem, order)
-        native.offsets_to_indices(framework.address(offsets), framework.address(flat), get_num_threads())
+        native.offsets_to_indices(framework.address(offsets), framework.address(flat), self.threads())
         return flat
 
     def _dense(
@@ -177,10 +185,6 @@ class CpuKernel:
         copy = framework.empty(shape, dtype, order, x)
         copy[...] = framework.cast(x, dtype)
         return copy
-
-
-def _one_thread() -> int:
-    return 1
 
 
 def _empty(framework: Framework, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array) -> Array:

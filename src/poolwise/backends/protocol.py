@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..arrays import Framework
 from ..problem import Problem
@@ -14,8 +13,7 @@ __all__ = ["Backend", "Kernel", "Residual"]
 Array = Any
 
 
-@dataclass(frozen=True)
-class Residual:
+class Residual(NamedTuple):
     """What a forward pass keeps for the gradient, as `Traits.saves` of the operator says.
 
     ``"nothing"``: no arrays. ``"offsets"``: the offset of each answer inside its window. ``"input"``: input and

@@ -45,15 +45,18 @@ class TorchFramework:
         return x.data_ptr()
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor) -> Tensor:
-        in_order = order == tuple(range(len(order)))
-        lengths = shape if in_order else [shape[axis] for axis in order]
-        try:
-            dense = torch.empty(lengths, dtype=getattr(torch, dtype), device=like.device)
-        except RuntimeError as error:  # what torch says when there is not enough of it
-            if "memory" not in str(error):
-                raise
-            raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype}") from None
-        return dense if in_order else dense.permute(inverse(order))
+        if order == tuple(range(len(order))):
+            return _empty(shape, getattr(torch, dtype), like.device)
+        return self.maker(shape, dtype, order, like)(like)
+
+    def maker(
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        kind, device = getattr(torch, dtype), like.device
+        if order == tuple(range(len(order))):
+            return lambda like: _empty(shape, kind, device)
+        lengths, back = [shape[axis] for axis in order], inverse(order)
+        return lambda like: _empty(lengths, kind, device).permute(back)
 
     def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
         return torch.from_numpy(x if x.flags.writeable else x.copy()).to(like.device)
@@ -137,6 +140,15 @@ class TorchFramework:
 TORCH = TorchFramework()
 
 
+def _empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except RuntimeError as error:  # what torch says when there is not enough of it
+        if "memory" not in str(error):
+            raise
+        raise MemoryError(f"no memory for a result of shape {tuple(shape)} and dtype {_name(dtype)}") from None
+
+
 @lru_cache(maxsize=64)
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
@@ -144,7 +156,9 @@ def _name(dtype: torch.dtype) -> str:
 
 def _facts(x: Tensor) -> Any:
     """All that a call depends on in a tensor whose memory is its value, and in torch's modes; see `execute.FACTS`."""
-    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or _transformed(x):
+    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or forward_ad._current_level >= 0:
+        return None
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
         return None
     return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
 
