@@ -93,7 +93,10 @@ class SlidingLayer(Layer):
     @classmethod
     def _limit_padding(cls, kernel_size: Ints, padding: Padding, dilation: Ints = 1) -> None:
         """As torch's layers: padding beyond half of the window is refused there as a mistake."""
-        for window, pad, step in zip(*map(cls._each, (kernel_size, padding, dilation)), strict=False):
+        given = [cls._each(value) for value in (kernel_size, padding, dilation)]
+        if not all(isinstance(value, (tuple, list)) for value in given):
+            return  # text, which has no such limit, or what the request refuses
+        for window, pad, step in zip(*given, strict=False):
             numbers = all(type(n) is int for n in (window, pad, step))
             if numbers and window > 0 < step and 2 * pad > step * (window - 1) + 1:
                 raise refuse(
