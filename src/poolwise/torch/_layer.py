@@ -30,8 +30,8 @@ class Layer(torch.nn.Module):
     shown: tuple[str, ...]
     _pool: Callable[..., Any]
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
         if hasattr(cls, "_ask"):
             cls._pool = staticmethod(pooling(cls._ask))
 
