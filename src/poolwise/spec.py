@@ -163,4 +163,5 @@ def pooling(ask: Function) -> Function:
     def call(*args: Any, **options: Any) -> Any:
         return _runner(ask, args, options)
 
+    call._torchdynamo_disable = True  # what torch.compile looks for: a call is a graph break, not traced into
     return call  # type: ignore[return-value]

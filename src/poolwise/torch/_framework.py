@@ -15,9 +15,10 @@ from ..arrays import inverse
 from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
-from ..execute import FACTS
+from ..execute import FACTS, execute
 from ..messages import refuse, refuse_type
 from ..numpy import NUMPY
+from ..ops.max import max_pool
 from ..spec import DTYPES
 
 __all__ = ["TORCH", "TorchFramework"]
@@ -163,6 +164,21 @@ def _facts(x: Tensor) -> Any:
     return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
 
 
+def _not_traced() -> None:
+    """Have `torch.compile` run calls as they are: traced, their addresses would be those of tensors without memory.
+
+    What `torch.compiler.disable` does, but that would load the compiler, which takes a second, and wrap every call, which
+    takes as long as a small one.
+    """
+    dynamo = torch._C._dynamo.eval_frame
+    if not hasattr(dynamo, "set_code_exec_strategy"):  # a torch of before 2.7
+        return
+    skip = dynamo._FrameAction.SKIP
+    for code in (max_pool.__code__, execute.__code__):  # all public functions share the first one
+        dynamo.set_code_exec_strategy(code, dynamo._FrameExecStrategy(skip, skip))
+
+
+_not_traced()
 FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
