@@ -6,17 +6,42 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "arrays.hpp"
+#include "calls.hpp"
 #include "isa.hpp"
 #include "kernel.hpp"
+#include "memory.hpp"
 #include "parallel.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
 using namespace poolwise;
 
-namespace {
+// Where an array's elements are: as a number, or as the NumPy array itself, whose elements are aligned.
+struct Address {
+  void* elements;
+};
 
-using Address = std::uintptr_t;
+template <>
+struct nb::detail::type_caster<Address> {
+  NB_TYPE_CASTER(Address, const_name("int | numpy.ndarray"))
+
+  bool from_python(handle from, uint32_t, cleanup_list*) noexcept {
+    bool found = true;
+    if (PyLong_Check(from.ptr())) {
+      value.elements = PyLong_AsVoidPtr(from.ptr());
+      found = value.elements || !PyErr_Occurred();
+    } else {
+      const ArrayDescription array(from);
+      found = array && (array->flags & ArrayInterface::kAligned);
+      if (found) value.elements = array->data;
+    }
+    if (!found) PyErr_Clear();
+    return found;
+  }
+};
+
+namespace {
 
 BatchAxis size_and_stride(nb::handle pair) {
   const nb::tuple t = nb::cast<nb::tuple>(pair);
@@ -69,29 +94,7 @@ void construct(Kernel* self, std::string op, std::string dtype, std::string out_
 
 template <class T = void>
 T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-// The first fields of what NumPy's array interface (version 3) puts in __array_struct__.
-struct ArrayInterface {
-  int two, n_axes;
-  char kind;
-  int item_size, flags;
-  Py_ssize_t *shape, *strides;
-  void* data;
-};
-
-// The address of a NumPy array's elements, null where they are not aligned. Asking in Python (ctypes.data) takes 0.8 us,
-// a third of a small call.
-void* elements_of(nb::handle array) {
-  constexpr int aligned = 0x100;
-  PyObject* capsule = PyObject_GetAttrString(array.ptr(), "__array_struct__");
-  if (!capsule) throw nb::python_error();
-  const auto* description = static_cast<const ArrayInterface*>(PyCapsule_GetPointer(capsule, nullptr));
-  void* data = description && (description->flags & aligned) ? description->data : nullptr;
-  Py_DECREF(capsule);
-  if (!description) throw nb::python_error();
-  return data;
+  return static_cast<T*>(address.elements);
 }
 
 }  // namespace
@@ -109,17 +112,6 @@ NB_MODULE(_core, m) {
       .def_prop_ro("offset_size", &Kernel::offset_size)
       .def("forward", [](const Kernel& k, Address x, Address y, int threads) { k.forward(at(x), at(y), threads); },
            "x"_a, "y"_a, "threads"_a, Free())
-      // Takes NumPy arrays that the caller has checked in all but alignment; false, and nothing done, without that.
-      .def("forward_arrays",
-           [](const Kernel& k, nb::handle x, nb::handle y, int threads) {
-             const void* from = elements_of(x);
-             void* to = elements_of(y);
-             if (!from || !to) return false;
-             nb::gil_scoped_release release;
-             k.forward(from, to, threads);
-             return true;
-           },
-           "x"_a, "y"_a, "threads"_a)
       .def("forward_offsets",
            [](const Kernel& k, Address x, Address y, Address off, int threads) {
              k.forward_offsets(at(x), at(y), at(off), threads);
@@ -153,4 +145,6 @@ NB_MODULE(_core, m) {
   m.def("isa_available", &available_isas);
   m.def("parallel_stats", &parallel_wakeups);
   m.def("set_worth_sharing", &set_worth_sharing, "seconds"_a);
+  m.def("advise_huge_pages", &advise_huge_pages, "address"_a, "bytes"_a);
+  bind_calls(m);
 }

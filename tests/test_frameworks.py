@@ -190,6 +190,28 @@ def test_tensors_that_share_no_plain_memory() -> None:
     assert pw.max_pool(torch.empty(8, 6, 6, device="meta"), (2, 2)).shape == (8, 3, 3)
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while it looks around
+def test_compiled_functions_break_at_calls(grad: bool) -> None:
+    """`torch.compile` runs a call as it is, before and after the same call was made without it."""
+    layer, conv = pt.MaxPool2d(2), torch.nn.Conv2d(3, 3, 3)
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(pw.max_pool(layer(conv(x * 2)), (2, 2), stride=1)) + 1
+
+    x = torch.randn(1, 3, 9, 8, requires_grad=grad)
+    for remembered in (False, True):
+        torch._dynamo.reset()
+        if remembered:
+            f(x)
+        compiled = torch.compile(f, backend="eager")
+        for _ in range(3):
+            torch.testing.assert_close(compiled(x), f(x))
+            if grad:
+                one, two = (torch.autograd.grad(g(x).sum(), x)[0] for g in (compiled, f))
+                torch.testing.assert_close(one, two)
+
+
 # Layers against torch's.
 
 

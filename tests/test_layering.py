@@ -30,7 +30,7 @@ ALLOWED = {
     "numpy": {"messages"},
     "backends": {"arrays", "geometry", "ops", "problem", "spec", "messages", "_core"},
     "dispatch": {"backends", "problem", "messages"},
-    "execute": {"arrays", "dispatch", "messages", "problem", "spec"},
+    "execute": {"arrays", "dispatch", "messages", "problem", "spec", "_core"},
     "verbs": {"messages", "ops", "spec"},
     "recipes": {"ops", "spec"},
     "unpool": {"arrays", "messages", "problem", "spec"},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from . import execute as _execute  # noqa: F401 - installs itself as what runs the operators
@@ -22,6 +23,9 @@ from .recipes import adaptive_avg_pool, adaptive_max_pool, global_avg_pool, glob
 from .unpool import max_unpool
 from .verbs import adaptive_pool, fractional_pool, global_pool, pool
 from .watch import explain, vjp
+
+if "torch" in sys.modules:  # its compiler must know of poolwise before it traces a call
+    from . import torch as _torch  # noqa: F401
 
 try:
     __version__ = version("poolwise")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,12 +35,18 @@ class Framework(Protocol):
         """``"cpu"``, ``"cuda"``, ..."""
         ...
 
-    def address(self, x: Array) -> int:
-        """Of the first element, for arrays on the CPU."""
+    def address(self, x: Array) -> Any:
+        """Where the first element is, for arrays on the CPU: a number, or what the compiled kernels take for one."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array) -> Array:
         """A new dense array whose axes lie in memory in this order, outermost first."""
+        ...
+
+    def maker(
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array
+    ) -> Callable[[Array], Array]:
+        """`empty` as a function of `like` alone, for arrays of equal dtype and device: quicker from the second on."""
         ...
 
     def asarray(self, x: np.ndarray, like: Array) -> Array:
@@ -63,6 +71,11 @@ class Framework(Protocol):
 
     def apply(self, plan: Any, x: Array, out: Array | None, indices: bool) -> Any:
         """Run a plan on an array, with the framework's autograd where it has one."""
+        ...
+
+    def shortcut(self, plan: Any, x: Array) -> Callable[[Array], Array] | None:
+        """A function that does what `apply` does, without `out` and indices, for arrays of which all is equal but the
+        address; None where there is no quicker one."""
         ...
 
 
@@ -114,6 +127,7 @@ def inverse(order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
+@lru_cache(maxsize=1024)
 def dense_strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
     """Strides (elements) of a dense array whose axes lie in memory in this order, outermost first."""
     strides, stride = [0] * len(shape), 1

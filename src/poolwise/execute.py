@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import ContextVar
-from marshal import dumps
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +14,12 @@ from .messages import refuse
 from .problem import state
 from .spec import Request, install_runner
 
-__all__ = ["Watcher", "watched"]
+try:
+    from . import _core
+except ImportError:  # nothing is quick without it
+    _core = None
+
+__all__ = ["FACTS", "Watcher", "watched"]
 
 Array = Any
 
@@ -33,31 +36,34 @@ watched: ContextVar[Watcher | None] = ContextVar("poolwise_watcher", default=Non
 
 
 SHORTCUTS_LIMIT = 4096
-_shortcuts: dict[Any, Callable[[np.ndarray], np.ndarray | None]] = {}
-"""Calls that were made before, by everything that they depend on but the array's address: for small arrays, checking
-the arguments anew takes ten times as long as the pooling."""
+_shortcuts: dict[Any, Callable[[Array], Array]] = {}
+"""Calls that were made before, by everything that they depend on but the array's address: for small arrays, making and
+checking a request anew takes ten times as long as the pooling."""
+
+FACTS: dict[type, Callable[[Array], Any]] = {}
+"""By the exact type of an array: a function that gives all that a call can depend on in one but its address, hashable, or
+None for an array whose calls are always checked. torch's tensors have theirs from its framework."""
+if _core is not None:
+    FACTS[np.ndarray] = _core.array_key
 
 
-def _signature(request: Request, x: np.ndarray) -> Any:
-    # Equal keys must be equal calls: marshal's bytes tell True and 1.0 from 1, which hash alike. It refuses what is not
-    # a plain number, string or tuple, and such a call takes the long way.
-    plain = dumps((request.windows[:], request[4:]), 2)
-    return request.where, request.op, request.params, plain, x.shape, x.strides, x.dtype
+def execute(ask: Callable[..., Request], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Run a call of a public function; see `poolwise.spec.pooling`."""
+    key = None
+    if args and watched.get() is None:
+        x = args[0]
+        facts = FACTS.get(type(x))
+        if facts is not None:
+            # Equal keys are equal calls: True, 1 and 1.0 differ in them, and what is not a plain value has none.
+            key = ask, _core.arguments_key(args, options), facts(x)
+            shortcut = _shortcuts.get(key)
+            if shortcut is not None:
+                return shortcut(x)
+    request = ask(*args, **options)
+    return _execute(request, args[0] if args else options["x"], options.get("out"), key)
 
 
-def execute(request: Request, x: Array, out: Array | None) -> Any:
-    """Run a request; see `poolwise.spec.run`."""
-    if out is None and type(x) is np.ndarray and watched.get() is None:
-        try:
-            y = _shortcuts[_signature(request, x)](x)
-        except (KeyError, ValueError, TypeError):
-            y = None
-        if y is not None:
-            return y
-    return _execute(request, x, out)
-
-
-def _execute(request: Request, x: Array, out: Array | None) -> Any:
+def _execute(request: Request, x: Array, out: Array | None, key: Any) -> Any:
     framework = framework_of(x, request.where)
     framework.check(x, request.where)
     problem = state(request, tuple(x.shape), framework.dtype_name(x))
@@ -77,19 +83,13 @@ def _execute(request: Request, x: Array, out: Array | None) -> Any:
             expected=f"every result within {problem.out_dtype}",
             hint='dtype="int64", or dtype="float64"',
         ) from None
-    if type(x) is np.ndarray and out is None and not request.indices:
-        _remember(request, x, chosen)
+    if key is not None and None not in key and not request.indices:
+        shortcut = framework.shortcut(chosen, x)
+        if shortcut is not None:
+            if len(_shortcuts) >= SHORTCUTS_LIMIT:
+                _shortcuts.clear()
+            _shortcuts[key] = shortcut
     return result
-
-
-def _remember(request: Request, x: np.ndarray, chosen: Plan) -> None:
-    shortcut = chosen.kernel.shortcut(x)
-    if shortcut is None:
-        return
-    if len(_shortcuts) >= SHORTCUTS_LIMIT:
-        _shortcuts.clear()
-    with suppress(ValueError, TypeError):  # arguments that have no signature
-        _shortcuts[_signature(request, x)] = shortcut
 
 
 install_runner(execute)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ class NumpyFramework:
     xp = np
 
     def dtype_name(self, x: np.ndarray) -> str:
-        return x.dtype.name
+        return _name(x.dtype)
 
     def strides(self, x: np.ndarray) -> tuple[int, ...]:
         itemsize = x.itemsize
@@ -27,13 +29,22 @@ class NumpyFramework:
     def device(self, x: np.ndarray) -> str:
         return "cpu"
 
-    def address(self, x: np.ndarray) -> int:
-        return x.ctypes.data
+    def address(self, x: np.ndarray) -> np.ndarray:
+        return x  # the compiled kernels ask it themselves: ctypes.data takes as long as pooling a small array
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray) -> np.ndarray:
-        kind = like.dtype if dtype == like.dtype.name else _dtype(dtype)
-        dense = np.empty([shape[axis] for axis in order], kind)
-        return dense.transpose(sorted(range(len(order)), key=order.__getitem__))
+        return self.maker(shape, dtype, order, like)(like)
+
+    def maker(
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        if order == tuple(range(len(order))):
+            if dtype == _name(like.dtype):
+                return lambda like: np.empty(shape, like.dtype)
+            return lambda like: np.empty(shape, _dtype(dtype))
+        lengths, back = [shape[axis] for axis in order], sorted(range(len(order)), key=order.__getitem__)
+        kind = like.dtype if dtype == _name(like.dtype) else _dtype(dtype)
+        return lambda like: np.empty(lengths, kind).transpose(back)
 
     def asarray(self, x: np.ndarray, like: np.ndarray) -> np.ndarray:
         return x
@@ -111,6 +122,15 @@ class NumpyFramework:
     def apply(self, plan: Any, x: np.ndarray, out: np.ndarray | None, indices: bool) -> Any:
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
+
+    def shortcut(self, plan: Any, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+        return plan.kernel.shortcut(self, x)
+
+
+@lru_cache(maxsize=256)
+def _name(dtype: np.dtype) -> str:
+    """The dtype's name, which NumPy puts together anew every time."""
+    return dtype.name
 
 
 def _dtype(name: str) -> np.dtype:

@@ -7,11 +7,12 @@ from typing import Any
 from .ops.avg import AVG
 from .ops.blur import blur_pool
 from .ops.max import MAX, max_pool
-from .spec import Array, Border, Ints, Padding, Request, WindowArgs, run
+from .spec import Array, Border, Ints, Padding, Request, WindowArgs, pooling
 
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool", "global_avg_pool", "global_max_pool", "max_blur_pool"]
 
 
+@pooling
 def adaptive_max_pool(x: Array, output_size: Any, *, axes: Ints | None = None, backend: str | None = None) -> Array:
     """Largest element of each of a given number of bins; `adaptive_pool` with ``"max"``.
 
@@ -24,9 +25,10 @@ def adaptive_max_pool(x: Array, output_size: Any, *, axes: Ints | None = None, b
     array([2, 4, 6])
     """
     args = WindowArgs("adaptive", output_size=output_size)
-    return run(Request("adaptive_max_pool", MAX, args, axes=axes, backend=backend), x)
+    return Request("adaptive_max_pool", MAX, args, axes=axes, backend=backend)
 
 
+@pooling
 def adaptive_avg_pool(
     x: Array, output_size: Any, *, axes: Ints | None = None, dtype: Any = None, backend: str | None = None
 ) -> Array:
@@ -41,9 +43,10 @@ def adaptive_avg_pool(
     array([1.5, 5.5])
     """
     args = WindowArgs("adaptive", output_size=output_size)
-    return run(Request("adaptive_avg_pool", AVG, args, AVG.params(), axes=axes, dtype=dtype, backend=backend), x)
+    return Request("adaptive_avg_pool", AVG, args, AVG.params(), axes=axes, dtype=dtype, backend=backend)
 
 
+@pooling
 def global_max_pool(x: Array, *, axes: Ints | None = None, backend: str | None = None) -> Array:
     """Largest element over whole axes, which stay with length 1; `global_pool` with ``"max"``.
 
@@ -56,9 +59,10 @@ def global_max_pool(x: Array, *, axes: Ints | None = None, backend: str | None =
     array([[5],
            [7]])
     """
-    return run(Request("global_max_pool", MAX, WindowArgs("global"), axes=axes, backend=backend), x)
+    return Request("global_max_pool", MAX, WindowArgs("global"), axes=axes, backend=backend)
 
 
+@pooling
 def global_avg_pool(x: Array, *, axes: Ints | None = None, dtype: Any = None, backend: str | None = None) -> Array:
     """Mean over whole axes, which stay with length 1; `global_pool` with ``"avg"``.
 
@@ -71,9 +75,7 @@ def global_avg_pool(x: Array, *, axes: Ints | None = None, dtype: Any = None, ba
     >>> pw.global_avg_pool(np.array([[1.0, 5.0], [7.0, 3.0]]), axes=(0, 1))
     array([[4.]])
     """
-    return run(
-        Request("global_avg_pool", AVG, WindowArgs("global"), AVG.params(), axes=axes, dtype=dtype, backend=backend), x
-    )
+    return Request("global_avg_pool", AVG, WindowArgs("global"), AVG.params(), axes=axes, dtype=dtype, backend=backend)
 
 
 def max_blur_pool(

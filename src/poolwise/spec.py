@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import wraps
+from typing import Any, Literal, NamedTuple, TypeVar
 
-__all__ = ["Params", "PoolOp", "Request", "Taps", "Traits", "WindowArgs", "install_runner", "run"]
+__all__ = ["Params", "PoolOp", "Request", "Taps", "Traits", "WindowArgs", "install_runner", "pooling"]
 
 Array = Any
+Ask = Callable[..., Any]
+Function = TypeVar("Function", bound=Ask)
 Ints = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 Border = Literal["reflect", "replicate", "circular", "zeros"]
@@ -118,10 +121,7 @@ class WindowArgs(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One pooling call before any array is looked at; every public function makes one and hands it to `run`.
-
-    A named tuple, like `WindowArgs`: it is made on every call, and costs a fifth of a dataclass.
-    """
+    """One pooling call before any array is looked at; every public function returns one to `pooling`."""
 
     where: str
     """The public function's name, for errors."""
@@ -138,19 +138,30 @@ class Request(NamedTuple):
     """True to return ``(y, indices)``."""
 
 
-def _no_runner(request: Request, x: Array, out: Array | None) -> Any:
+def _no_runner(ask: Ask, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     raise RuntimeError("poolwise is not fully imported: nothing runs its operators yet")
 
 
-_runner: Callable[[Request, Array, Array | None], Any] = _no_runner
+_runner: Callable[[Ask, tuple[Any, ...], dict[str, Any]], Any] = _no_runner
 
 
-def install_runner(runner: Callable[[Request, Array, Array | None], Any]) -> None:
+def install_runner(runner: Callable[[Ask, tuple[Any, ...], dict[str, Any]], Any]) -> None:
     """Say who runs requests. Operators know nothing of backends; `poolwise.execute` installs itself here."""
     global _runner
     _runner = runner
 
 
-def run(request: Request, x: Array, out: Array | None = None) -> Any:
-    """Run a request on an array of any framework."""
-    return _runner(request, x, out)
+def pooling(ask: Function) -> Function:
+    """A public pooling function, from one that only says what is asked for: it returns a `Request`, to be run.
+
+    Its first parameter is the array, its parameter `out`, if it has one, the array to write to. What it says may depend
+    on the arguments and on the array's type, shape and dtype, on nothing else: a call that was made before is run without
+    asking again.
+    """
+
+    @wraps(ask)
+    def call(*args: Any, **options: Any) -> Any:
+        return _runner(ask, args, options)
+
+    call._torchdynamo_disable = True  # what torch.compile looks for: a call is a graph break, not traced into
+    return call  # type: ignore[return-value]

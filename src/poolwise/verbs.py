@@ -6,7 +6,7 @@ from typing import Any
 
 from .messages import refuse, refuse_type, shown
 from .ops import BY_NAME
-from .spec import Array, Border, Ints, Padding, Params, PoolOp, Request, WindowArgs, run
+from .spec import Array, Border, Ints, Padding, Params, PoolOp, Request, WindowArgs, pooling
 
 __all__ = ["adaptive_pool", "fractional_pool", "global_pool", "pool"]
 
@@ -43,6 +43,7 @@ def parameters(where: str, op: PoolOp, given: dict[str, Any]) -> Params:
         ) from None
 
 
+@pooling
 def pool(
     x: Array,
     op: str | PoolOp,
@@ -95,7 +96,7 @@ def pool(
     """
     chosen = operator("pool", op)
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    request = Request(
+    return Request(
         "pool",
         chosen,
         args,
@@ -107,9 +108,9 @@ def pool(
         empty=empty,
         backend=backend,
     )
-    return run(request, x, out)
 
 
+@pooling
 def adaptive_pool(
     x: Array,
     op: str | PoolOp,
@@ -156,13 +157,10 @@ def adaptive_pool(
     chosen = operator("adaptive_pool", op)
     args = WindowArgs("adaptive", output_size=output_size)
     params_value = parameters("adaptive_pool", chosen, params)
-    return run(
-        Request("adaptive_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend),
-        x,
-        out,
-    )
+    return Request("adaptive_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend)
 
 
+@pooling
 def global_pool(
     x: Array,
     op: str | PoolOp,
@@ -204,7 +202,7 @@ def global_pool(
     (2, 3, 1, 1)
     """
     chosen = operator("global_pool", op)
-    request = Request(
+    return Request(
         "global_pool",
         chosen,
         WindowArgs("global"),
@@ -214,9 +212,9 @@ def global_pool(
         dtype=dtype,
         backend=backend,
     )
-    return run(request, x, out)
 
 
+@pooling
 def fractional_pool(
     x: Array,
     op: str | PoolOp,
@@ -274,8 +272,6 @@ def fractional_pool(
     chosen = operator("fractional_pool", op)
     args = WindowArgs("fractional", window, output_size=output_size, draws=draws)
     params_value = parameters("fractional_pool", chosen, params)
-    return run(
-        Request("fractional_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend),
-        x,
-        out,
+    return Request(
+        "fractional_pool", chosen, args, params_value, axes=axes, border="zeros", dtype=dtype, backend=backend
     )

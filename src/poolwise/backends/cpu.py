@@ -6,14 +6,14 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Framework, dense_strides, inverse, memory_order
+from ..arrays import Framework, dense_strides, memory_order
 from ..messages import refuse, shown
-from ..problem import Problem
+from ..problem import Problem, itemsize
 from ..spec import DTYPES
 from .protocol import Kernel, Residual
 
@@ -28,8 +28,10 @@ Array = Any
 ROWS = ("max", "min", "avg", "sum", "lp")
 """Operators that have a kernel."""
 MOST_AXES = 16
-SMALL = 1 << 13
-"""Elements below which a call is not worth asking for how many threads it may use."""
+SMALL = 1 << 15
+"""Elements of windows below which one thread is enough."""
+HUGE = 1 << 22
+"""Bytes from which an array is worth huge pages; NumPy's own limit."""
 
 _threads: int | None = None
 
@@ -104,49 +106,53 @@ class CpuKernel:
 
     problem: Problem
 
+    @cached_property
+    def small(self) -> bool:
+        """True where a call is not worth asking for how many threads it may use."""
+        return self.problem.planes * self.problem.windows.elements < SMALL
+
+    def threads(self) -> int:
+        return 1 if self.small else get_num_threads()
+
     def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
         problem = self.problem
-        strides = framework.strides(x)
-        order = memory_order(problem.shape, strides, problem.axes)
-        y = framework.empty(problem.out_shape, problem.out_dtype, order, x) if out is None else out
-        native = _native(problem, strides, order)
+        native, order = _layout(problem, framework.strides(x))
+        y = _empty(framework, problem.out_shape, problem.out_dtype, order, x) if out is None else out
         if save and problem.op.traits.saves == "offsets":
-            offsets = framework.empty(problem.out_shape, problem.offset_dtype, order, x)
+            offsets = _empty(framework, problem.out_shape, problem.offset_dtype, order, x)
             native.forward_offsets(
-                framework.address(x), framework.address(y), framework.address(offsets), get_num_threads()
+                framework.address(x), framework.address(y), framework.address(offsets), self.threads()
             )
             return y, Residual((offsets,), order)
-        native.forward(framework.address(x), framework.address(y), get_num_threads())
+        native.forward(framework.address(x), framework.address(y), self.threads())
         if not save:
             return y, None
         return y, Residual((x, y) if problem.op.traits.saves == "input" else (), order)
 
-    def shortcut(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
+    def shortcut(self, framework: Framework, x: Array) -> Callable[[Array], Array] | None:
         problem = self.problem
-        strides = tuple(stride // x.itemsize for stride in x.strides)
-        order = memory_order(problem.shape, strides, problem.axes)
-        if problem.dtype != problem.out_dtype or (DTYPES[problem.dtype] == "integer" and problem.op.casts):
+        if DTYPES[problem.out_dtype] == "integer" and problem.op.casts:
             return None  # an integer sum may fail, which the long way words
-        native, dtype = _native(problem, strides, order), x.dtype
-        run, empty = native.forward_arrays, np.empty
-        shape = tuple(problem.out_shape[axis] for axis in order)
-        back = None if order == tuple(range(len(order))) else inverse(order)
-        small = math.prod(problem.shape) < SMALL
+        native, order = _layout(problem, framework.strides(x))
+        run, address, shape, dtype = native.forward, framework.address, problem.out_shape, problem.out_dtype
+        make = (
+            framework.maker(shape, dtype, order, x) if self.small else partial(_empty, framework, shape, dtype, order)
+        )
+        threads = self.threads
 
-        def pool(x: np.ndarray) -> np.ndarray | None:
-            y = empty(shape, dtype)
-            if back is not None:
-                y = y.transpose(back)
-            return y if run(x, y, 1 if small else get_num_threads()) else None
+        def pool(x: Array) -> Array:
+            y = make(x)
+            run(address(x), address(y), threads())
+            return y
 
         return pool
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
         problem, order = self.problem, residual.order
-        native = _native(problem, dense_strides(problem.shape, order), order)
-        gx = framework.empty(problem.shape, problem.dtype, order, gy)
+        native = _dense_native(problem, order)
+        gx = _empty(framework, problem.shape, problem.dtype, order, gy)
         gy = self._dense(framework, gy, problem.out_shape, problem.out_dtype, order)
-        ends = framework.address(gx), get_num_threads()
+        ends = framework.address(gx), self.threads()
         saves = problem.op.traits.saves
         if saves == "nothing":
             native.backward_linear(framework.address(gy), *ends)
@@ -161,9 +167,9 @@ class CpuKernel:
     def indices(self, framework: Framework, residual: Residual) -> Array:
         problem, order = self.problem, residual.order
         (offsets,) = residual.arrays
-        flat = framework.empty(problem.out_shape, "int64", order, offsets)
-        native = _native(problem, dense_strides(problem.shape, order), order)
-        native.offsets_to_indices(framework.address(offsets), framework.address(flat), get_num_threads())
+        flat = _empty(framework, problem.out_shape, "int64", order, offsets)
+        native = _dense_native(problem, order)
+        native.offsets_to_indices(framework.address(offsets), framework.address(flat), self.threads())
         return flat
 
     def _dense(
@@ -172,13 +178,37 @@ class CpuKernel:
         """The array itself where it is dense in this memory order, else a copy that is."""
         expected = dense_strides(shape, order)
         actual = framework.strides(x)
-        if framework.dtype_name(x) == dtype and all(
-            a == e or n == 1 for a, e, n in zip(actual, expected, shape, strict=True)
+        if framework.dtype_name(x) == dtype and (
+            actual == expected or all(a == e or n == 1 for a, e, n in zip(actual, expected, shape, strict=True))
         ):
             return x
         copy = framework.empty(shape, dtype, order, x)
         copy[...] = framework.cast(x, dtype)
         return copy
+
+
+def _empty(framework: Framework, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array) -> Array:
+    """An array for a kernel to write to, in huge pages where it is large: a page fault for every 4 KiB costs as much as
+    the pooling. NumPy asks for them itself, unless its user said not to."""
+    x = framework.empty(shape, dtype, order, like)
+    if framework.name != "numpy":
+        size = math.prod(shape) * itemsize(dtype)
+        if size >= HUGE:
+            _core.advise_huge_pages(framework.address(x), size)
+    return x
+
+
+@lru_cache(maxsize=1024)
+def _layout(problem: Problem, strides: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """The compiled kernel for arrays with these strides, and the memory order of its results."""
+    order = memory_order(problem.shape, strides, problem.axes)
+    return _native(problem, strides, order), order
+
+
+@lru_cache(maxsize=1024)
+def _dense_native(problem: Problem, order: tuple[int, ...]) -> Any:
+    """The compiled kernel for dense arrays in this memory order, which gradients are."""
+    return _native(problem, dense_strides(problem.shape, order), order)
 
 
 @lru_cache(maxsize=1024)

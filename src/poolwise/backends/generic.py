@@ -103,7 +103,7 @@ class GenericKernel:
             self._put(xp, target, planes, [framework.cast(total, problem.dtype)])
         return gx
 
-    def shortcut(self, x: np.ndarray) -> None:
+    def shortcut(self, framework: Framework, x: Array) -> None:
         return None
 
     def differentiable_forward(self, framework: Framework, x: Array) -> Array:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any, NamedTuple, Protocol
 
 from ..arrays import Framework
 from ..problem import Problem
@@ -16,8 +13,7 @@ __all__ = ["Backend", "Kernel", "Residual"]
 Array = Any
 
 
-@dataclass(frozen=True)
-class Residual:
+class Residual(NamedTuple):
     """What a forward pass keeps for the gradient, as `Traits.saves` of the operator says.
 
     ``"nothing"``: no arrays. ``"offsets"``: the offset of each answer inside its window. ``"input"``: input and
@@ -36,9 +32,9 @@ class Kernel(Protocol):
         """The result (in `out` where given), and what the gradient needs if it is to be saved."""
         ...
 
-    def shortcut(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray | None] | None:
-        """A function that pools NumPy arrays of this shape, strides and dtype and checks nothing else about them, where
-        the kernel has one; it gives `None` for an array that it cannot take."""
+    def shortcut(self, framework: Framework, x: Array) -> Callable[[Array], Array] | None:
+        """A function that pools arrays of this shape, strides and dtype and checks nothing else about them, where the
+        kernel has one."""
         ...
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:

@@ -7,7 +7,7 @@ from numbers import Integral
 from typing import Any
 
 from ..messages import refuse, shown
-from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 
 __all__ = ["AVG", "AvgParams", "avg_pool"]
 
@@ -78,6 +78,7 @@ AVG = PoolOp(
 )
 
 
+@pooling
 def avg_pool(
     x: Array,
     window: Ints,
@@ -136,7 +137,7 @@ def avg_pool(
     array([2, 4], dtype=uint8)
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    request = Request(
+    return Request(
         "avg_pool",
         AVG,
         args,
@@ -147,4 +148,3 @@ def avg_pool(
         empty=empty,
         backend=backend,
     )
-    return run(request, x, out)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..spec import FLOATS, Array, Border, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import FLOATS, Array, Border, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 
 __all__ = ["BLUR", "blur_pool"]
 
@@ -59,6 +59,7 @@ BLUR = PoolOp(
 )
 
 
+@pooling
 def blur_pool(
     x: Array,
     window: Ints,
@@ -126,7 +127,6 @@ def blur_pool(
     array([0., 2., 0.])
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    request = Request(
+    return Request(
         "blur_pool", BLUR, args, axes=axes, count_include_pad=count_include_pad, border=border, backend=backend
     )
-    return run(request, x, out)

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from ..messages import refuse, refuse_type, shown
-from ..spec import FLOATS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import FLOATS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 
 __all__ = ["LP", "LpParams", "lp_pool"]
 
@@ -105,6 +105,7 @@ LP = PoolOp(
 )
 
 
+@pooling
 def lp_pool(
     x: Array,
     window: Ints,
@@ -161,4 +162,4 @@ def lp_pool(
     array([5., 0.])
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return run(Request("lp_pool", LP, args, LpParams(p), axes=axes, empty=empty, backend=backend), x, out)
+    return Request("lp_pool", LP, args, LpParams(p), axes=axes, empty=empty, backend=backend)

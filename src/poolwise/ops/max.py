@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spec import EVERY_DTYPE, Array, Ints, Padding, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import EVERY_DTYPE, Array, Ints, Padding, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 from ._picking import picking
 
 __all__ = ["MAX", "max_pool", "max_pool_with_indices"]
@@ -28,6 +28,7 @@ MAX = PoolOp(
 )
 
 
+@pooling
 def max_pool(
     x: Array,
     window: Ints,
@@ -101,9 +102,10 @@ def max_pool(
     (4, 4)
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return run(Request("max_pool", MAX, args, axes=axes, empty=empty, backend=backend), x, out)
+    return Request("max_pool", MAX, args, axes=axes, empty=empty, backend=backend)
 
 
+@pooling
 def max_pool_with_indices(
     x: Array,
     window: Ints,
@@ -133,4 +135,4 @@ def max_pool_with_indices(
     (array([3, 4, 9]), array([0, 2, 5]))
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return run(Request("max_pool_with_indices", MAX, args, axes=axes, backend=backend, indices=True), x)
+    return Request("max_pool_with_indices", MAX, args, axes=axes, backend=backend, indices=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spec import EVERY_DTYPE, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import EVERY_DTYPE, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 from ._picking import routed
 
 __all__ = ["MEDIAN", "median_pool"]
@@ -59,6 +59,7 @@ MEDIAN = PoolOp(
 )
 
 
+@pooling
 def median_pool(
     x: Array,
     window: Ints,
@@ -110,4 +111,4 @@ def median_pool(
     array([2., 6.])
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return run(Request("median_pool", MEDIAN, args, axes=axes, empty=empty, backend=backend), x, out)
+    return Request("median_pool", MEDIAN, args, axes=axes, empty=empty, backend=backend)

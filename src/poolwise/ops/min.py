@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spec import EVERY_DTYPE, Array, Ints, Padding, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import EVERY_DTYPE, Array, Ints, Padding, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 from ._picking import picking
 
 __all__ = ["MIN", "min_pool"]
@@ -28,6 +28,7 @@ MIN = PoolOp(
 )
 
 
+@pooling
 def min_pool(
     x: Array,
     window: Ints,
@@ -75,4 +76,4 @@ def min_pool(
     array([[3, 1]], dtype=uint8)
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return run(Request("min_pool", MIN, args, axes=axes, empty=empty, backend=backend), x, out)
+    return Request("min_pool", MIN, args, axes=axes, empty=empty, backend=backend)

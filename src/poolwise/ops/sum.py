@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, run
+from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 
 __all__ = ["SUM", "sum_pool"]
 
@@ -42,6 +42,7 @@ SUM = PoolOp(
 )
 
 
+@pooling
 def sum_pool(
     x: Array,
     window: Ints,
@@ -93,5 +94,4 @@ def sum_pool(
     array([300,   3])
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    request = Request("sum_pool", SUM, args, axes=axes, dtype=dtype, empty=empty, backend=backend)
-    return run(request, x, out)
+    return Request("sum_pool", SUM, args, axes=axes, dtype=dtype, empty=empty, backend=backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import _framework  # noqa: F401 - tells torch.compile of poolwise before a call is traced
 from .adaptive import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

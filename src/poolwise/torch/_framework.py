@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -13,8 +15,10 @@ from ..arrays import inverse
 from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
+from ..execute import FACTS, execute
 from ..messages import refuse, refuse_type
 from ..numpy import NUMPY
+from ..ops.max import max_pool
 from ..spec import DTYPES
 
 __all__ = ["TORCH", "TorchFramework"]
@@ -30,7 +34,7 @@ class TorchFramework:
     xp = xp
 
     def dtype_name(self, x: Tensor) -> str:
-        return str(x.dtype).removeprefix("torch.")
+        return _name(x.dtype)
 
     def strides(self, x: Tensor) -> tuple[int, ...]:
         return x.stride()
@@ -42,13 +46,18 @@ class TorchFramework:
         return x.data_ptr()
 
     def empty(self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor) -> Tensor:
-        try:
-            dense = torch.empty([shape[axis] for axis in order], dtype=getattr(torch, dtype), device=like.device)
-        except RuntimeError as error:  # what torch says when there is not enough of it
-            if "memory" not in str(error):
-                raise
-            raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype}") from None
-        return dense.permute(inverse(order))
+        if order == tuple(range(len(order))):
+            return _empty(shape, getattr(torch, dtype), like.device)
+        return self.maker(shape, dtype, order, like)(like)
+
+    def maker(
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        kind, device = getattr(torch, dtype), like.device
+        if order == tuple(range(len(order))):
+            return lambda like: _empty(shape, kind, device)
+        lengths, back = [shape[axis] for axis in order], inverse(order)
+        return lambda like: _empty(lengths, kind, device).permute(back)
 
     def asarray(self, x: np.ndarray, like: Tensor) -> Tensor:
         return torch.from_numpy(x if x.flags.writeable else x.copy()).to(like.device)
@@ -122,8 +131,55 @@ class TorchFramework:
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
 
+    def shortcut(self, plan: Plan, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        pool = plan.kernel.shortcut(self, x)
+        if pool is None or not (torch.is_grad_enabled() and x.requires_grad):
+            return pool
+        return lambda x: Pool.apply(x, plan, False)
+
 
 TORCH = TorchFramework()
+
+
+def _empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    try:
+        return torch.empty(shape, dtype=dtype, device=device)
+    except RuntimeError as error:  # what torch says when there is not enough of it
+        if "memory" not in str(error):
+            raise
+        raise MemoryError(f"no memory for a result of shape {tuple(shape)} and dtype {_name(dtype)}") from None
+
+
+@lru_cache(maxsize=64)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _facts(x: Tensor) -> Any:
+    """All that a call depends on in a tensor whose memory is its value, and in torch's modes; see `execute.FACTS`."""
+    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or forward_ad._current_level >= 0:
+        return None
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+        return None
+    return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
+
+
+def _not_traced() -> None:
+    """Have `torch.compile` run calls as they are: traced, their addresses would be those of tensors without memory.
+
+    What `torch.compiler.disable` does, but that would load the compiler, which takes a second, and wrap every call, which
+    takes as long as a small one.
+    """
+    dynamo = torch._C._dynamo.eval_frame
+    if not hasattr(dynamo, "set_code_exec_strategy"):  # a torch of before 2.7
+        return
+    skip = dynamo._FrameAction.SKIP
+    for code in (max_pool.__code__, execute.__code__):  # all public functions share the first one
+        dynamo.set_code_exec_strategy(code, dynamo._FrameExecStrategy(skip, skip))
+
+
+_not_traced()
+FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
@@ -173,7 +229,7 @@ class Pool(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, indices: bool) -> Any:
-        y, residual = plan.kernel.forward(TORCH, x.resolve_neg().detach(), None, save=True)
+        y, residual = plan.kernel.forward(TORCH, x.resolve_neg(), None, save=True)
         ctx.plan, ctx.order = plan, residual.order
         if plan.problem.op.traits.saves == "input":
             ctx.save_for_backward(x, y)
@@ -188,11 +244,12 @@ class Pool(Function):
     @staticmethod
     def backward(ctx: Any, gy: Tensor, _: Any = None) -> tuple[Tensor, None, None]:
         saved, plan = ctx.saved_tensors, ctx.plan
-        if plan.problem.op.traits.saves != "input":
+        again = torch.is_grad_enabled() or _transformed(gy)  # a gradient that will be differentiated, or mapped over
+        if again and plan.problem.op.traits.saves != "input":
             return Transposed.apply(gy, plan, ctx.order, *saved), None, None
-        if torch.is_grad_enabled():  # a gradient that will be differentiated again
+        if again:
             return GenericKernel(plan.problem).differentiable_backward(TORCH, saved[0], gy), None, None
-        return plan.kernel.backward(TORCH, gy, Residual(saved, ctx.order)), None, None
+        return plan.kernel.backward(TORCH, gy.resolve_neg(), Residual(saved, ctx.order)), None, None
 
 
 class Transposed(Function):
@@ -202,7 +259,7 @@ class Transposed(Function):
     def forward(ctx: Any, gy: Tensor, plan: Plan, order: tuple[int, ...], *saved: Tensor) -> Tensor:
         ctx.plan, ctx.order = plan, order
         ctx.save_for_backward(*saved)
-        return plan.kernel.backward(TORCH, gy.detach(), Residual(saved, order))
+        return plan.kernel.backward(TORCH, gy.resolve_neg().detach(), Residual(saved, order))
 
     @staticmethod
     def backward(ctx: Any, ggx: Tensor) -> tuple[Any, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from ..messages import refuse, shown
-from ..spec import Ints, Padding, PoolOp, Request, WindowArgs, run
+from ..spec import Ints, Padding, PoolOp, Request, WindowArgs, pooling
 
 __all__ = [
     "AdaptiveLayer",
@@ -19,39 +20,49 @@ Tensor = torch.Tensor
 
 
 class Layer(torch.nn.Module):
-    """What all layers share: the number of spatial axes, and a line that describes them."""
+    """What all layers share: the number of spatial axes, and a line that describes them.
+
+    A layer that is one pooling call says it in `_ask`, from the tensor and the layer's attributes, and makes it with
+    `_pool`, which takes the same: see `poolwise.spec.pooling`.
+    """
 
     spatial: int
     shown: tuple[str, ...]
+    _pool: Callable[..., Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if hasattr(cls, "_ask"):
+            cls._pool = staticmethod(pooling(cls._ask))
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
 
-    def _each(self, value: Any) -> Any:
+    @classmethod
+    def _each(cls, value: Any) -> Any:
         """One number per spatial axis, as the window arguments take them."""
         if isinstance(value, (int, type(None))) and not isinstance(value, bool):
-            return (value,) * self.spatial
+            return (value,) * cls.spatial
         return value
 
-    def _check(self, x: Tensor) -> None:
-        if x.ndim not in (self.spatial + 1, self.spatial + 2):
+    @classmethod
+    def _check(cls, x: Tensor, name: str, value: Any) -> None:
+        if x.ndim not in (cls.spatial + 1, cls.spatial + 2):
             raise refuse(
-                type(self).__name__,
+                cls.__name__,
                 "the input has the wrong number of axes",
                 got=f"a tensor of shape {tuple(x.shape)}",
-                expected=f"(N, C, *spatial) or (C, *spatial) with {self.spatial} spatial axes",
+                expected=f"(N, C, *spatial) or (C, *spatial) with {cls.spatial} spatial axes",
                 hint="x.unsqueeze(0) to add a batch axis",
             )
-        for name in ("kernel_size", "output_size"):
-            value = getattr(self, name, None)
-            if isinstance(value, (tuple, list)) and len(value) != self.spatial:
-                raise refuse(
-                    type(self).__name__,
-                    f"{name} has the wrong length",
-                    got=f"{name}={shown(value)}",
-                    expected=f"one number, or {self.spatial}",
-                    hint=f"{name}=2",
-                )
+        if isinstance(value, (tuple, list)) and len(value) != cls.spatial:
+            raise refuse(
+                cls.__name__,
+                f"{name} has the wrong length",
+                got=f"{name}={shown(value)}",
+                expected=f"one number, or {cls.spatial}",
+                hint=f"{name}=2",
+            )
 
 
 class SlidingLayer(Layer):
@@ -79,32 +90,39 @@ class SlidingLayer(Layer):
         self.dilation = dilation
         self.ceil_mode = ceil_mode
 
-    def _limit_padding(self) -> None:
+    @classmethod
+    def _limit_padding(cls, kernel_size: Ints, padding: Padding, dilation: Ints = 1) -> None:
         """As torch's layers: padding beyond half of the window is refused there as a mistake."""
-        given = (self.kernel_size, self.padding, self.dilation)
-        for window, padding, dilation in zip(*map(self._each, given), strict=False):
-            numbers = all(type(n) is int for n in (window, padding, dilation))
-            if numbers and window > 0 < dilation and 2 * padding > dilation * (window - 1) + 1:
+        given = [cls._each(value) for value in (kernel_size, padding, dilation)]
+        if not all(isinstance(value, (tuple, list)) for value in given):
+            return  # text, which has no such limit, or what the request refuses
+        for window, pad, step in zip(*given, strict=False):
+            numbers = all(type(n) is int for n in (window, pad, step))
+            if numbers and window > 0 < step and 2 * pad > step * (window - 1) + 1:
                 raise refuse(
-                    type(self).__name__,
+                    cls.__name__,
                     "padding is more than half of the window",
-                    got=f"padding={padding} for a window of {window}, dilation {dilation}",
-                    expected=f"at most {(dilation * (window - 1) + 1) // 2}, as torch",
+                    got=f"padding={pad} for a window of {window}, dilation {step}",
+                    expected=f"at most {(step * (window - 1) + 1) // 2}, as torch",
                     hint="less padding, or poolwise's functions, which have no such limit",
                 )
 
-    def _run(self, x: Tensor, params: Any = None, indices: bool = False, **options: Any) -> Any:
-        self._check(x)
-        padding = (
-            self.padding
-            if isinstance(self.padding, str)
-            else self._each(self.padding)
-            if self.padding is not None
-            else None
-        )
-        args = WindowArgs("sliding", self._each(self.kernel_size), self.stride, padding, self.dilation, self.ceil_mode)
-        params = self.op.params() if params is None else params
-        return run(Request(type(self).__name__, self.op, args, params, indices=indices, **options), x)
+    @classmethod
+    def _request(
+        cls,
+        x: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None,
+        padding: Padding | None = 0,
+        dilation: Ints = 1,
+        ceil_mode: bool = False,
+        params: Any = None,
+        **options: Any,
+    ) -> Request:
+        cls._check(x, "kernel_size", kernel_size)
+        pads = padding if isinstance(padding, str) or padding is None else cls._each(padding)
+        args = WindowArgs("sliding", cls._each(kernel_size), stride, pads, dilation, ceil_mode)
+        return Request(cls.__name__, cls.op, args, cls.op.params() if params is None else params, **options)
 
 
 class AdaptiveLayer(Layer):
@@ -113,7 +131,8 @@ class AdaptiveLayer(Layer):
     op: PoolOp
     shown: tuple[str, ...] = ("output_size",)
 
-    def _run(self, x: Tensor, indices: bool = False) -> Any:
-        self._check(x)
-        args = WindowArgs("adaptive", output_size=self._each(self.output_size))
-        return run(Request(type(self).__name__, self.op, args, self.op.params(), indices=indices), x)
+    @classmethod
+    def _ask(cls, x: Tensor, output_size: Any, return_indices: bool = False) -> Request:
+        cls._check(x, "output_size", output_size)
+        args = WindowArgs("adaptive", output_size=cls._each(output_size))
+        return Request(cls.__name__, cls.op, args, cls.op.params(), indices=bool(return_indices))

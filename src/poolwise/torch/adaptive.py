@@ -31,7 +31,7 @@ class _AdaptiveMaxPool(AdaptiveLayer):
         self.return_indices = return_indices
 
     def forward(self, x: Tensor) -> Any:
-        return self._run(x, self.return_indices)
+        return self._pool(x, self.output_size, self.return_indices)
 
 
 class _AdaptiveAvgPool(AdaptiveLayer):
@@ -42,7 +42,7 @@ class _AdaptiveAvgPool(AdaptiveLayer):
         self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x)
+        return self._pool(x, self.output_size)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):

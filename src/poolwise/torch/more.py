@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..ops.blur import BLUR
 from ..ops.median import MEDIAN
 from ..ops.min import MIN
 from ..recipes import max_blur_pool
-from ..spec import Border, Ints, Padding
+from ..spec import Border, Ints, Padding, Request
 from ._layer import Layer, SlidingLayer
 
 __all__ = [
@@ -29,7 +31,11 @@ class MinPool2d(SlidingLayer):
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x)
+        return self._pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    @classmethod
+    def _ask(cls, x: Tensor, *windows: Any) -> Request:
+        return cls._request(x, *windows)
 
 
 class MedianPool2d(MinPool2d):
@@ -52,7 +58,11 @@ class BlurPool2d(SlidingLayer):
         self.border = border
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, border=self.border)
+        return self._pool(x, self.kernel_size, self.stride, self.padding, self.border)
+
+    @classmethod
+    def _ask(cls, x: Tensor, kernel_size: Ints, stride: Ints, padding: Padding | None, border: Border) -> Request:
+        return cls._request(x, kernel_size, stride, padding, border=border)
 
 
 class MaxBlurPool2d(Layer):
@@ -79,7 +89,7 @@ class MaxBlurPool2d(Layer):
         self.border = border
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        self._check(x, "kernel_size", self.kernel_size)
         return max_blur_pool(
             x,
             self._each(self.kernel_size),

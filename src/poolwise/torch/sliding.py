@@ -10,7 +10,7 @@ import torch
 from ..ops.avg import AVG, AvgParams
 from ..ops.lp import LP, LpParams
 from ..ops.max import MAX
-from ..spec import Ints, Padding
+from ..spec import Ints, Padding, Request
 from ._layer import SlidingLayer
 
 __all__ = [
@@ -45,11 +45,25 @@ class _MaxPool(SlidingLayer):
         self.return_indices = return_indices
 
     def forward(self, x: Tensor) -> Any:
-        self._limit_padding()
-        if self.return_indices:
-            return self._run(x, indices=True)
+        windows = self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
+        return self._pool(x, *windows, self.return_indices)
+
+    @classmethod
+    def _ask(
+        cls,
+        x: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None,
+        padding: Padding,
+        dilation: Ints,
+        ceil_mode: bool,
+        return_indices: bool,
+    ) -> Request:
+        cls._limit_padding(kernel_size, padding, dilation)
         # torch pads with -inf: a dilated window that sees padding only gives that.
-        return self._run(x, empty=-math.inf if x.is_floating_point() else None)
+        empty = None if return_indices or not x.is_floating_point() else -math.inf
+        indices = bool(return_indices)
+        return cls._request(x, kernel_size, stride, padding, dilation, ceil_mode, indices=indices, empty=empty)
 
 
 class MaxPool1d(_MaxPool):
@@ -103,11 +117,25 @@ class _AvgPool(SlidingLayer):
         self.divisor_override = divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        self._limit_padding()
-        params = AvgParams(self.divisor_override)
+        windows = self.kernel_size, self.stride, self.padding, self.ceil_mode
+        return self._pool(x, *windows, self.count_include_pad, self.divisor_override)
+
+    @classmethod
+    def _ask(
+        cls,
+        x: Tensor,
+        kernel_size: Ints,
+        stride: Ints | None,
+        padding: Padding,
+        ceil_mode: bool,
+        include: bool,
+        divisor: int | None,
+    ) -> Request:
+        cls._limit_padding(kernel_size, padding)
         # torch pads with zeros: where they count, a window that sees padding only has a mean of 0.
-        empty = 0.0 if self.count_include_pad else None
-        return self._run(x, params, count_include_pad=self.count_include_pad, empty=empty)
+        empty = 0.0 if include else None
+        more = {"params": AvgParams(divisor), "count_include_pad": include, "empty": empty}
+        return cls._request(x, kernel_size, stride, padding, ceil_mode=ceil_mode, **more)
 
 
 class AvgPool1d(_AvgPool):
@@ -158,8 +186,13 @@ class _LPPool(SlidingLayer):
         self.stride = stride  # as torch's layer, which keeps None
 
     def forward(self, x: Tensor) -> Tensor:
-        odd = math.isfinite(self.norm_type) and self.norm_type % 2 == 1
-        return self._run(x, LpParams(self.norm_type, signed=odd, rescale=self.ceil_mode))
+        return self._pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+    @classmethod
+    def _ask(cls, x: Tensor, norm_type: float, kernel_size: Ints, stride: Ints | None, ceil_mode: bool) -> Request:
+        odd = math.isfinite(norm_type) and norm_type % 2 == 1
+        params = LpParams(norm_type, signed=odd, rescale=ceil_mode)
+        return cls._request(x, kernel_size, stride, ceil_mode=ceil_mode, params=params)
 
 
 class LPPool1d(_LPPool):

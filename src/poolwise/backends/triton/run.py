@@ -113,8 +113,8 @@ class TritonKernel:
         stage.launch(offsets, _tensor(flat))
         return flat
 
-    def shortcut(self, x: Any) -> None:
-        """None: NumPy arrays come here only under the interpreter."""
+    def shortcut(self, framework: Framework, x: Any) -> None:
+        """None: arrays of the CPU come here only under the interpreter."""
 
     def _strides(self, order: Order, source: bool) -> tuple[int, ...]:
         """Those of a dense array in this order."""
