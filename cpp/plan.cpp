@@ -92,7 +92,7 @@ Shape check_axis(const Axis& axis, i64 edges, int index) {
   for (i64 i = 0; i < axis.first; ++i) check_window(axis, axis.edge[i], where), visit(i);
   if (uniform > 0) {
     visit(axis.first);
-    visit(axis.last - 1);
+    if (uniform > 1) visit(axis.last - 1);
   }
   for (i64 i = axis.last; i < axis.n_out; ++i) check_window(axis, axis.edge[i - uniform], where), visit(i);
   return shape;
@@ -142,7 +142,9 @@ bool plan_direct(Problem& pb, i64 item) {
 }
 
 // Whether windows share so much that it pays to make them from parts of each other; see tall.hpp.
-bool shares_much(const Axis& axis) { return axis.ring > 0 && axis.radix > kFewSources && axis.radix >= 4 * axis.stride; }
+bool shares_much(const Axis& axis) {
+  return axis.ring > 0 && axis.radix > kFewSources && axis.radix >= 4 * (axis.size_in / std::max<i64>(axis.n_out, 1));
+}
 
 // Windows as long as the longest, or cut short by an end of the array.
 bool of_one_length(const Axis& axis) {
@@ -177,6 +179,15 @@ bool plan_tall(Problem& pb, i64 item) {
   return true;
 }
 
+// Windows of many rows that share few of them, on rows that are dense: see blocks.hpp.
+bool whole_rows(const Problem& pb) {
+  const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
+  if (pb.n_axes != 2 || pb.split != 0 || outer.step != 1 || last.step != 1 || outer.radix < 4) return false;
+  if (pb.inner_stride != 1 || last.stride_in != pb.inner) return false;
+  auto shares_little = [](const Axis& axis) { return axis.radix <= 2 * axis.size_in / std::max<i64>(axis.n_out, 1) + 1; };
+  return shares_little(outer) && shares_little(last);
+}
+
 void plan_forward(Problem& pb) {
   const i64 item = partial_bytes(pb);
   const int depth = pb.n_axes - 1;
@@ -194,9 +205,11 @@ void plan_forward(Problem& pb) {
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
+  pb.blocks = false;
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
   if (!slow && (plan_tall(pb, item) || plan_direct(pb, item))) return;
+  pb.blocks = whole_rows(pb);
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;

@@ -1,6 +1,7 @@
 // Sums: the accumulators, and the family that walks with them. avg and lp are sums with another finish.
 #pragma once
 
+#include "blocks.hpp"
 #include "lanes.hpp"
 #include "tall.hpp"
 
@@ -156,6 +157,45 @@ CopyFn<Lane> copy_for(Dtype t) {
   }
 }
 
+// Rows of sums added up, whatever they are sums of.
+template <class Sum>
+struct SumRows {
+  using Acc = typename Sum::Acc;
+  using Row = typename Sum::Row;
+
+  // What an element of the destination starts with: what it holds, if that is added to.
+  template <class State, class Dst, class Make>
+  static inline __attribute__((always_inline)) State first(Dst dst, i64 i, bool accumulate, Make&& make) {
+    if constexpr (same<Dst, Row>) {
+      if (accumulate) return State::from(dst, i);
+    }
+    return make();
+  }
+
+  template <int K, class Dst>
+  __attribute__((noinline)) static void merge_fixed(const Row* rows, int k, i64 n, Dst dst, bool accumulate, Lines lines) {
+    Row parts[kGroup];
+    const int many = K > 0 ? K : k;
+    for (int r = 0; r < many; ++r) parts[r] = rows[r];
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      using State = typename Sum::template State<V>;
+      State state = first<State>(dst, i, accumulate, [&] { return State::from(parts[0], i); });
+      if constexpr (K > 0) {
+#pragma GCC unroll 8
+        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i));
+      } else {
+        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i));
+      }
+      state.to(dst, i);
+    };
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Acc, true>(n, !accumulate, body);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
+    }
+  }
+};
+
 // T: the type that rows are read as where they lie, or Copied for dtypes and terms that need a copy.
 struct Copied {};
 
@@ -166,6 +206,7 @@ struct SumFamily {
   using Element = typename Choose<kDirect, Storage<T>, unsigned char>::type;
   using Lane = typename Choose<kDirect, Storage<T>, Acc>::type;
   using Row = typename Sum::Row;
+  using Sums = SumRows<Sum>;
   static constexpr bool kVectors = sizeof(Acc) <= 8;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
@@ -175,6 +216,16 @@ struct SumFamily {
     if constexpr (is_half<T>) return 0x8000; else return static_cast<Lane>(-0.0);
   }
   static void begin() {}
+  static void begin_unordered() {}
+  static bool unordered(const Lane*, i64) { return true; }
+
+  // Elements of a row of sums into one.
+  static void fold(Row from, i64 n, Row to) {
+    using State = typename Sum::template State<Acc>;
+    State state = State::from(from, 0);
+    for (i64 i = 1; i < n; ++i) state.add(State::from(from, i));
+    state.to(to, 0);
+  }
 
   explicit SumFamily(const Problem& pb) : pb(pb), power(pb) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
@@ -218,7 +269,7 @@ struct SumFamily {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
       if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src[0] + at, src[(K > 0 ? K : k) - 1] + at, lines);
-      State state = first<State>(dst, i, accumulate, [&] { return State::from(read<S, V>(src[0] + at)); });
+      State state = Sums::template first<State>(dst, i, accumulate, [&] { return State::from(read<S, V>(src[0] + at)); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
         for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at));
@@ -234,55 +285,24 @@ struct SumFamily {
     }
   }
 
-  // What an element of the destination starts with: what it holds, if that is added to.
-  template <class State, class Dst, class Make>
-  static inline __attribute__((always_inline)) State first(Dst dst, i64 i, bool accumulate, Make&& make) {
-    if constexpr (same<Dst, Row>) {
-      if (accumulate) return State::from(dst, i);
-    }
-    return make();
-  }
-
   template <int S, class Dst>
   void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (S == 1 || S == 2) {
-      if (k == 2 && !accumulate) return across_fixed<S, 2>(src, k, n, stride, dst, false, lines);
+      // Each is a second of compiling: float32 has them all.
+      if (k == 2 && !accumulate && same<T, float>) return across_fixed<S, same<T, float> ? 2 : 0>(src, k, n, stride, dst, accumulate, lines);
       if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false, lines);
       if (k == 4 && !accumulate) return across_fixed<S, 4>(src, k, n, stride, dst, false, lines);
-      if (k == 5 && !accumulate && S == 1) return across_fixed<S, 5>(src, k, n, stride, dst, false, lines);
+      if (k == 5 && !accumulate && S == 1) return across_fixed<S, S == 1 && same<T, float> ? 5 : 0>(src, k, n, stride, dst, accumulate, lines);
     }
     across_fixed<S, 0>(src, k, n, stride, dst, accumulate, lines);
   }
 
   template <class Dst>
   void merge(const Row* rows, const i64*, int k, i64 n, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
-    if (k == 2 && !accumulate) return merge_fixed<2>(rows, k, n, dst, false, lines);
-    if (k == 3 && !accumulate) return merge_fixed<3>(rows, k, n, dst, false, lines);
-    if (k == 1 && accumulate) return merge_fixed<1>(rows, k, n, dst, true, lines);
-    merge_fixed<0>(rows, k, n, dst, accumulate, lines);
-  }
-
-  template <int K, class Dst>
-  __attribute__((noinline)) static void merge_fixed(const Row* rows, int k, i64 n, Dst dst, bool accumulate, Lines lines) {
-    Row parts[kGroup];
-    const int many = K > 0 ? K : k;
-    for (int r = 0; r < many; ++r) parts[r] = rows[r];
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
-      using State = typename Sum::template State<V>;
-      State state = first<State>(dst, i, accumulate, [&] { return State::from(parts[0], i); });
-      if constexpr (K > 0) {
-#pragma GCC unroll 8
-        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i));
-      } else {
-        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i));
-      }
-      state.to(dst, i);
-    };
-    for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Acc, true>(n, !accumulate, body);
-      dst = dst.line(lines.to);
-      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
-    }
+    if (k == 2 && !accumulate) return Sums::template merge_fixed<2>(rows, k, n, dst, false, lines);
+    if (k == 3 && !accumulate) return Sums::template merge_fixed<3>(rows, k, n, dst, false, lines);
+    if (k == 1 && accumulate) return Sums::template merge_fixed<1>(rows, k, n, dst, true, lines);
+    Sums::template merge_fixed<0>(rows, k, n, dst, accumulate, lines);
   }
 
   // One long contiguous window: eight running sums whatever the vector width, so that every instruction set adds in the
@@ -429,18 +449,18 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
       });
     }
   }
-  Walk<F> walk(pb, family, scratch);
   const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
-  if (!memory) return static_cast<i64>(scratch.used);
   char* y = static_cast<char*>(call.y);
   const i64 item = dtype_bytes(pb.out);
-  walk.run(
-      call.x, begin, end, [&](i64) { return tile; },
-      [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row) {
-        for_each_run(pb, outputs, lo, hi, [&](const Run& run) { finish(x, run, row.at(run.at), y + (at + run.at) * item); });
-        close(row, (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
-      });
-  return 0;
+  auto finish_tile = [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row) {
+    for_each_run(pb, outputs, lo, hi, [&](const Run& run) { finish(x, run, row.at(run.at), y + (at + run.at) * item); });
+    close(row, (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
+  };
+  return with_general_walk(pb, family, scratch, false, [&](auto& walk) {
+    if (!memory) return static_cast<i64>(scratch.used);
+    walk.run(call.x, begin, end, [&](i64) { return tile; }, finish_tile);
+    return i64{0};
+  });
 }
 
 // The same over one or two axes where a dtype comes out as it went in: each result is divided as its sum is made. divisor(run) is that of windows

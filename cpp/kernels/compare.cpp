@@ -1,7 +1,8 @@
 // max and min: which of two elements a window keeps, with or without its position.
-#include "tall.hpp"
+#include "blocks.hpp"
 #include "half.hpp"
 #include "kernels.hpp"
+#include "tall.hpp"
 
 namespace poolwise {
 namespace {
@@ -190,6 +191,10 @@ struct CompareFamily {
   static inline __attribute__((always_inline)) V entered(V v, u64 keep, u64 flip) {
     if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(masked(v, ~0ull, flip));
   }
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V left(V v, u64 flip) {
+    if constexpr (kMode == Mode::exact) return masked(v, ~0ull, flip); else return masked(Order::plain(v), ~0ull, flip);
+  }
 
   // Whether x takes the place of `kept`.
   template <Mode kMode, class V>
@@ -237,7 +242,7 @@ struct CompareFamily {
         } else {
           for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         }
-        store(dst.value + i, flipped(kept));
+        store(dst.value + i, left<kMode>(kept, masks.flip));
       } else {
         using VP = Like<P, V, Lane>;
         VP at = accumulate ? load<VP>(dst.position + i) : VP{} + static_cast<P>(marks[0]);
@@ -247,7 +252,7 @@ struct CompareFamily {
           kept = chosen(take, x, kept);
           at = take ? VP{} + static_cast<P>(marks[s]) : at;
         }
-        store(dst.value + i, flipped(kept));
+        store(dst.value + i, left<kMode>(kept, masks.flip));
         store(dst.position + i, at);
       }
     };
@@ -267,7 +272,7 @@ struct CompareFamily {
         if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
         if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
         if (k == 4 && !accumulate) return across_fixed<kMode, S, 4>(src, marks, k, n, stride, dst, false, lines);
-        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, 5>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, S == 1 ? 5 : 0>(src, marks, k, n, stride, dst, false, lines);
       }
       across_fixed<kMode, S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
     });
@@ -301,7 +306,7 @@ struct CompareFamily {
         kept = chosen(take, x, kept);
         at = take ? there : at;
       }
-      store(dst.value + i, flipped(kept));
+      store(dst.value + i, left<kMode>(kept, masks.flip));
       store(dst.position + i, at);
     };
     for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
@@ -313,6 +318,8 @@ struct CompareFamily {
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
   // strip is compared with care.
   static constexpr bool kInspects = Order::kHasPlain;
+  // With kZeros a negative zero is special too.
+  template <bool kZeros = false>
   __attribute__((noinline)) void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
     if constexpr (kInspects) {
       using Bits = typename Order::Bits;
@@ -324,7 +331,7 @@ struct CompareFamily {
       auto look = [&]<class T>(T& most, T& least, T v) __attribute__((always_inline)) {
         const T size = v & magnitude;
         most = size > most ? size : most;
-        if constexpr (Order::kZeroIsSpecial) least = v < least ? v : least;
+        if constexpr (kZeros || Order::kZeroIsSpecial) least = v < least ? v : least;
       };
       for (i64 l = 0; l < count; ++l, p += pitch) {
         if (n >= lanes) {
@@ -338,10 +345,30 @@ struct CompareFamily {
         most_one = most[l] > most_one ? most[l] : most_one;
         least_one = least[l] < least_one ? least[l] : least_one;
       }
-      if (Order::special(most_one, least_one, masks.infinity)) plain = false;
+      if (Order::special(most_one, least_one, masks.infinity) || (kZeros && least_one == static_cast<Bits>(~magnitude))) plain = false;
     }
   }
   void begin() { plain = inspects; }
+
+  // Whether the elements seen since begin_unordered() may be combined in any order: equal ones have equal bits.
+  void begin_unordered() { plain = kInspects; }
+  bool unordered([[maybe_unused]] const Lane* p, [[maybe_unused]] i64 n) {
+    if constexpr (kInspects) {
+      if (pb.op == Op::lp) return false;
+      inspect<true>(p, n, 1, 0);
+      return plain;
+    }
+    return true;
+  }
+
+  // Elements of a row into one.
+  void fold(Row from, i64 n, Row to) const {
+    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+      Lane kept = entered<kMode>(from.value[0], ~0ull, masks.flip);
+      for (i64 i = 1; i < n; ++i) kept = better<kMode>(kept, entered<kMode>(from.value[i], ~0ull, masks.flip), masks.infinity);
+      *to.value = left<kMode>(kept, masks.flip);
+    });
+  }
 
   // Looking costs as much as one careful comparison: it pays where each element is compared several times.
   static bool worth_inspecting(const Problem& pb) {
@@ -480,12 +507,13 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
       return i64{0};
     });
   }
-  Walk<F> walk(pb, family, scratch);
-  if (!memory) return static_cast<i64>(scratch.used);
-  walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
-    finish(x, at, (hi - lo) * pb.axes[pb.split].out_block, row);
+  return with_general_walk(pb, family, scratch, F::kPositions || call.offsets, [&](auto& walk) {
+    if (!memory) return static_cast<i64>(scratch.used);
+    walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
+      finish(x, at, (hi - lo) * pb.axes[pb.split].out_block, row);
+    });
+    return i64{0};
   });
-  return 0;
 }
 
 template <class Order>

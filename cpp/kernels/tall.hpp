@@ -131,13 +131,12 @@ class Tall {
     const i64 lo = evens_ ? a : max_of(a, min_of(last_.first, b)), hi = evens_ ? b : max_of(lo, min_of(b, last_.last));
     auto edge = [&](i64 o) {
       const Window w = window_at(last_, o);
-      outputs(w.start - e.begin, w.count, Lines{1, 0, 0}, inner_, dst.at((o - a) * inner_));
+      outputs(w.start - e.begin, w.count, 1, dst.at((o - a) * inner_));
     };
     for (i64 o = a; o < lo; ++o) edge(o);
     if (lo < hi) {
       const i64 start = form(lo) - e.begin;
-      if (last_.stride == 1) outputs(start, last_.window, Lines{1, 0, 0}, (hi - lo) * inner_, dst.at((lo - a) * inner_));
-      else outputs(start, last_.window, Lines{hi - lo, last_.stride * inner_, inner_}, inner_, dst.at((lo - a) * inner_));
+      outputs(start, last_.window, hi - lo, dst.at((lo - a) * inner_));
     }
     for (i64 o = hi; o < b; ++o) edge(o);
   }
@@ -212,12 +211,12 @@ class Tall {
     const i64 marks[3] = {};
     family_.template across<1>(lanes, marks, static_cast<int>(length), (positions - length + 1) * inner_, 1, level_[1], false);
     for (int to = 2; --bit >= 0; to ^= 3) {
-      const Row half = level_[to ^ 3], parts[3] = {half, half.at(length * inner_), level_[0].at(2 * length * inner_)};
+      const Row half = level_[to ^ 3];
+      Row parts[3] = {half, half.at(length * inner_), level_[0].at(2 * length * inner_)};
       const int k = 2 + static_cast<int>(whole >> bit & 1);
       length = 2 * length + k - 2;
       if (bit > 0) family_.merge(parts, marks, k, (positions - length + 1) * inner_, level_[to], false);
-      else if (last_.stride == 1) family_.merge(parts, marks, k, n * inner_, dst, false);
-      else family_.merge(parts, marks, k, inner_, dst, false, Lines{n, last_.stride * inner_, inner_});
+      else spaced(parts, marks, k, n, dst);
     }
   }
 
@@ -237,9 +236,19 @@ class Tall {
     }
   }
 
-  // Windows of `count` positions from `start` of the line on.
+  // n windows, the first of which is `parts` put together.
   template <class Dst>
-  void outputs(i64 start, i64 count, Lines lines, i64 n, Dst dst) {
+  void spaced(Row* parts, const i64* marks, int k, i64 n, Dst dst) {
+    if (last_.stride == 1) return family_.merge(parts, marks, k, n * inner_, dst, false);
+    for (i64 i = 0; i < n; ++i) {
+      family_.merge(parts, marks, k, inner_, dst.at(i * inner_), false);
+      for (int r = 0; r < k; ++r) parts[r] = parts[r].at(last_.stride * inner_);
+    }
+  }
+
+  // n windows of `count` positions, the first from `start` of the line on.
+  template <class Dst>
+  void outputs(i64 start, i64 count, i64 n, Dst dst) {
     Row parts[kGroup] = {};
     i64 marks[kGroup] = {};
     int k = 0, top = 0;
@@ -260,7 +269,7 @@ class Tall {
         at += i64{1} << l;
       }
     }
-    family_.merge(parts, marks, k, n, dst, false, lines);
+    spaced(parts, marks, k, n, dst);
   }
 
   const Problem& pb_;
