@@ -8,7 +8,7 @@ namespace {
 
 // Networks that sort vectors of outputs: their cost per output grows a little faster than the window.
 constexpr i64 kMostByNetwork = 64;
-constexpr i64 kRegionLanes = 16 << 10;   // elements of a tile's input that a network reads again and again
+constexpr i64 kRegionBytes = 32 << 10;   // of a tile's input that a network reads again and again
 constexpr i64 kLongestRun = 4096;        // outputs of a row times inner elements
 constexpr i64 kHistogramColumns = 768;   // columns with a histogram of 544 bytes each
 constexpr i64 kRankedElements = 48 << 10;
@@ -58,7 +58,7 @@ void plan_median(Problem& pb) {
     plan.columns = even(n_columns, kLongestRun / plan.inner);
     const i64 width = saturating(outer, saturating(reach(columns, plan.columns), plan.inner));
     const i64 more = std::max<i64>(rows.last - rows.first > 1 ? rows.stride : 1, 1);
-    plan.rows = even(n_rows, std::max<i64>((kRegionLanes / std::max<i64>(width, 1) - span(rows)) / more, 4));
+    plan.rows = even(n_rows, std::max<i64>((kRegionBytes / dtype_bytes(pb.in) / std::max<i64>(width, 1) - span(rows)) / more, 4));
     const i64 input = saturating(width, reach(rows, plan.rows));
     plan.region = columns.last - columns.first > 1 &&
                   input <= saturating(saturating(plan.rows, plan.columns), saturating(plan.inner, taps));

@@ -53,23 +53,52 @@ struct Network {
   }
 };
 
+// Comparisons known when compiling; the compiler drops the minima and maxima that nothing depends on.
+struct Comparison {
+  int low, high;
+};
+
+constexpr Comparison kSort5[] = {{0, 1}, {3, 4}, {2, 4}, {2, 3}, {0, 3}, {0, 2}, {1, 4}, {1, 3}, {1, 2}};
+
+// The median of 25 elements in five sorted columns, element 5*r + c the r-th smallest of column c. Found by sorting rows
+// and then the 13 elements that may be the median, and leaving out comparisons one by one for as long as all 6^5 inputs
+// of sorted columns of zeros and ones (which are enough: the 0-1 principle) still gave the right answer.
+constexpr int kMiddleOf25 = 16;
+constexpr Comparison kMedian25[] = {
+    {0, 1}, {3, 4}, {2, 4}, {2, 3}, {0, 3}, {1, 4}, {1, 3}, {5, 6}, {8, 9}, {7, 9}, {7, 8}, {5, 8}, {6, 9}, {6, 8},
+    {6, 7}, {10, 11}, {13, 14}, {12, 14}, {10, 13}, {10, 12}, {11, 14}, {11, 12}, {15, 16}, {18, 19}, {17, 18},
+    {15, 18}, {15, 17}, {16, 19}, {16, 18}, {16, 17}, {20, 21}, {23, 24}, {20, 23}, {20, 22}, {21, 24}, {21, 23},
+    {21, 22}, {11, 13}, {8, 17}, {15, 8}, {11, 4}, {3, 16}, {7, 20}, {8, 12}, {4, 13}, {16, 9}, {8, 16}, {4, 20},
+    {13, 21}, {16, 12}, {20, 13}, {8, 4}, {16, 20}, {12, 13}, {4, 12}, {4, 16}};
+
+template <const auto& kComparisons, class V, int... I>
+inline __attribute__((always_inline)) void compare(V* v, Indices<I...>) {
+  (sort2(v[kComparisons[I].low], v[kComparisons[I].high]), ...);
+}
+template <const auto& kComparisons, class V>
+inline __attribute__((always_inline)) void compare(V* v) {
+  compare<kComparisons>(v, typename CountTo<sizeof(kComparisons) / sizeof(Comparison)>::type{});
+}
+
 template <class L>
 class ByNetwork {
  public:
   using V = Vector<L, kVectorBytes>;
   static constexpr int kLanes = kVectorBytes / sizeof(L);
-  static constexpr i64 kBlock = 2048;  // lanes of several rows of outputs that are one run
+  static constexpr i64 kBlock = 4096 / sizeof(L);  // lanes of several rows of outputs that are one run
+  static constexpr i64 kStrip = 128;   // of a column of outputs
 
   ByNetwork(const Results& to, Scratch& scratch)
       : to_(to), pb_(to.pb), rows_(rows_of(pb_)), columns_(columns_of(pb_)), list_(pb_, scratch), flushed_(pb_, scratch) {
     networks_ = scratch.take<Network>(kMostTaps + 1);
-    gathered_ = scratch.take<L>(kMostTaps * kLanes);
+    gathered_ = scratch.take<L>(kMostTaps * kStrip);
+    narrow_ = scratch.take<u64>(kStrip);
     if (pb_.median.region) measure();
     region_ = scratch.take<L>(region_lanes_ + kLanes);
-    const i64 run = max_of(run_lanes_, kLanes) + kLanes;
+    const i64 run = max_of(run_lanes_, kStrip) + kLanes;
     low_ = scratch.take<L>(run);
     high_ = scratch.take<L>(run);
-    for (int t = 0; t < 3; ++t) sorted_[t] = scratch.take<L>(run + slot_);
+    for (L*& row : sorted_) row = scratch.take<L>(run + slot_);
     if (networks_)
       for (int n = 0; n <= kMostTaps; ++n) networks_[n].pairs = -1;
   }
@@ -86,7 +115,19 @@ class ByNetwork {
       for (i64 o = tile.rows.begin; o < tile.rows.end && uniform.begin < uniform.end;) o += run_of_rows(uniform, o);
     }
     waiting_ = waiting_count_ = 0;
+    // Columns of outputs whose windows an edge cuts, and rows of both.
+    Range strips{tile.rows.begin, tile.rows.begin};
+    if (uniform.begin < uniform.end) {
+      strips.begin = min_of(max_of(tile.rows.begin, rows_.first), tile.rows.end);
+      strips.end = max_of(strips.begin, min_of(tile.rows.end, rows_.last));
+      for (i64 c = tile.columns.begin; c < tile.columns.end && strips.begin < strips.end; ++c) {
+        if (c == uniform.begin) c = uniform.end;
+        if (c < tile.columns.end) strip(strips, c);
+      }
+    }
     for (i64 o = tile.rows.begin; o < tile.rows.end; ++o) {
+      if (o == strips.begin) o = strips.end;
+      if (o >= tile.rows.end) break;
       list_.list(o);
       for (i64 c = tile.columns.begin; c < tile.columns.end; ++c) {
         if (c == uniform.begin) c = uniform.end;
@@ -157,7 +198,9 @@ class ByNetwork {
     for (int j = 0; j < window; ++j) shift[j] = tap_slot_[j] * used_slot_ + tap_shift_[j] * inner;
     const i64 lanes = (rows - 1) * pitch_ + length;
     if (n_rows == 3 && window == 3) {
-      middle_of_9(row, shift, (rows - 1) * pitch_ + pitch_, lanes);
+      middle_of_9(row, shift, rows * pitch_, lanes);
+    } else if (n_rows == 5 && window == 5) {
+      middle_of_25(row, shift, rows * pitch_, lanes);
     } else {
       const L* taps[kMostTaps];
       for (int t = 0; t < n; ++t) taps[t] = row[t / window] + shift[t % window];
@@ -226,6 +269,62 @@ class ByNetwork {
     }
   }
 
+  __attribute__((noinline)) void middle_of_25(const L* const* row, const i64* shift, i64 width, i64 lanes) {
+    for (i64 i = 0; i < width; i += kLanes) {
+      V v[5];
+      for (int r = 0; r < 5; ++r) v[r] = load<V>(row[r] + i);
+      compare<kSort5>(v);
+      for (int r = 0; r < 5; ++r) store(sorted_[r] + i, v[r]);
+    }
+    for (i64 i = 0; i < lanes; i += kLanes) {
+      V v[25];
+      for (int r = 0; r < 5; ++r)
+        for (int c = 0; c < 5; ++c) v[5 * r + c] = load<V>(sorted_[r] + shift[c] + i);
+      compare<kMedian25>(v);
+      store(low_ + i, v[kMiddleOf25]);
+    }
+  }
+
+  // One column of outputs over whole rows of windows: a tap is a run down the rows.
+  void strip(Range outputs, i64 c) {
+    const Window w = window_at(columns_, c);
+    list_.list(outputs.begin);
+    const int n = static_cast<int>(list_.n * w.count);
+    const i64 item = dtype_bytes(pb_.in), down = rows_.stride * rows_.stride_in, step = columns_.step * columns_.stride_in;
+    for (i64 i = tile_->inner.begin; i < tile_->inner.end; i += kStrip) {
+      const i64 inner = min_of(tile_->inner.end - i, kStrip), at_once = max_of(1, kStrip / inner);
+      for (i64 o = outputs.begin; o < outputs.end; o += at_once) {
+        const i64 count = min_of(at_once, outputs.end - o), lanes = count * inner;
+        const L* taps[kMostTaps];
+        unsigned seen = 0;
+        list_.list(o);
+        for (int t = 0; t < n; ++t) {
+          taps[t] = gathered_ + t * kStrip;
+          to_.codec.lanes(tile_->x, list_.at[t / w.count] + w.start * columns_.stride_in + t % w.count * step + i * pb_.inner_stride,
+                          down, count, inner, pb_.inner_stride, gathered_ + t * kStrip, &seen);
+        }
+        sort_taps(taps, n, lanes);
+        const L* high = n % 2 ? low_ : high_;
+        if (!to_.positions) {
+          to_.codec.finish(low_, n % 2 ? nullptr : high_, lanes, narrow_, 0);
+          const char* from = reinterpret_cast<const char*>(narrow_);
+          char* y = static_cast<char*>(to_.call.y);
+          for (i64 r = 0; r < count; ++r, from += inner * item) {
+            char* to = y + to_.place(*tile_, o + r, c, i) * item;
+            if (item == 1 && inner == 1) *to = *from;
+            else if (item == 4 && inner == 1) __builtin_memcpy(to, from, 4);
+            else __builtin_memcpy(to, from, static_cast<std::size_t>(inner * item));
+          }
+          if (!(seen & kSawNan) && !both_zeros(seen)) continue;
+        }
+        for (i64 r = 0; r < count; ++r) {
+          list_.list(o + r);
+          for (i64 k = 0; k < inner; ++k) again(list_, o + r, c, i + k, low_ + r * inner + k, high + r * inner + k, seen);
+        }
+      }
+    }
+  }
+
   // Windows of any form, a vector of outputs that read equally many elements.
   void gather(i64 o, i64 c, i64 i) {
     const Elements elements = elements_of(pb_, *tile_, list_, c, i);
@@ -266,7 +365,8 @@ class ByNetwork {
   RowList list_, flushed_;
   const Tile* tile_ = nullptr;
   Network* networks_;
-  L *region_, *low_, *high_, *sorted_[3], *gathered_;
+  L *region_, *low_, *high_, *sorted_[5], *gathered_;
+  u64* narrow_;
   Output output_[kLanes];
   int waiting_ = 0, waiting_count_ = 0;
 

@@ -357,16 +357,19 @@ struct CodecOf {
   static void find(const Elements& e, double low, double high, i64* low_at, i64* high_at) {
     if constexpr (kFloat<T>) {
       const i64 n = e.rows->n * e.count;
-      i64 before_low = 0, before_high = 0, nan_at = -1;
+      i64 before_low = 0, before_high = 0, nan_at = 0;
+      bool nan = false;
       each(e, [&](T t, i64 at) __attribute__((always_inline)) {
         const double v = widen(t);
         before_low += v < low;
         before_high += v < high;
-        if (v != v) nan_at = at;
-        return v == v;
+        if (v == v) return true;
+        nan_at = at;
+        nan = true;
+        return false;
       });
       *low_at = *high_at = nan_at;
-      if (nan_at >= 0) return;
+      if (nan) return;
       i64 skip_low = (n - 1) / 2 - before_low, skip_high = n / 2 - before_high;
       each(e, [&](T t, i64 at) __attribute__((always_inline)) {
         const double v = widen(t);
