@@ -11,7 +11,7 @@ constexpr i64 kMostByNetwork = 64;
 constexpr i64 kRegionBytes = 32 << 10;   // of a tile's input that a network reads again and again
 constexpr i64 kLongestRun = 4096;        // outputs of a row times inner elements
 constexpr i64 kHistogramColumns = 768;   // columns with a histogram of 544 bytes each
-constexpr i64 kRankedElements = 48 << 10;
+constexpr i64 kLeastRanked = 8 << 10, kRankedElements = 48 << 10;
 constexpr i64 kMostRanked = i64{1} << 31;  // ranks are 32-bit
 constexpr i64 kSelectedElements = 1 << 16;
 
@@ -68,12 +68,15 @@ void plan_median(Problem& pb) {
     plan.rows = even(n_rows, std::max<i64>(128, 4 * span(rows)));
     if (pb.planes * inner < 4) plan.rows = std::min(plan.rows, std::max<i64>(ceil_div(n_rows, 4), span(rows)));
   } else {
-    const i64 width = std::max<i64>(saturating(outer, reach(columns, n_columns)), 1);
-    const i64 wanted = std::max(kRankedElements, saturating(taps, 4));
+    // The more elements a tile has per element of a window, the farther a median moves among its ranks; the fewer, the
+    // more are ranked again for the next tile.
+    const i64 wanted = std::max(std::clamp(saturating(taps, 64), kLeastRanked, kRankedElements), saturating(taps, 4));
     plan.columns = n_columns;
-    // A strip that is no higher than the window would sort most elements again for each row of strips.
-    if (width > wanted / (2 * span(rows)))
-      plan.columns = even(n_columns, std::max<i64>((wanted / (2 * span(rows) * outer) - span(columns)) / std::max<i64>(columns.stride, 1), 1));
+    if (saturating(outer, reach(columns, n_columns)) > wanted / (4 * span(rows))) {
+      i64 side = 1;
+      while (side * side < wanted / outer) side *= 2;
+      plan.columns = even(n_columns, std::max<i64>((side - span(columns)) / std::max<i64>(columns.stride, 1), span(columns)));
+    }
     const i64 strip = std::max<i64>(saturating(outer, reach(columns, plan.columns)), 1);
     const i64 more = std::max<i64>(rows.last - rows.first > 1 ? rows.stride : 1, 1);
     plan.rows = even(n_rows, std::max<i64>((wanted / strip - span(rows)) / more, 1));

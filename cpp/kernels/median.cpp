@@ -463,8 +463,6 @@ class ByRanks {
     }
     ranks_ = scratch.take<std::uint32_t>(most);
     bits_ = scratch.take<u64>(most / 64 + 2);
-    first_bits_ = scratch.take<u64>(most / 64 + 2);
-    window_rows_ = scratch.take<std::uint32_t>(outer * rows_.radix);
   }
 
   void run(const Tile& tile) {
@@ -496,8 +494,11 @@ class ByRanks {
     std::uint32_t counts[kDigits][kBins];
     for (int d = 0; d < kDigits; ++d)
       for (int b = 0; b < kBins; ++b) counts[d][b] = 0;
+    // An element's number is its place column by column, where what enters and leaves with a step lies together.
+    const i64 lines = list_.n_outer * height_;
+    for (i64 line = 0, i = 0; line < lines; ++line)
+      for (i64 c = 0; c < width_; ++c, ++i) elements_[0][i] = static_cast<std::uint32_t>(c * lines + line);
     for (i64 i = 0; i < n; ++i) {
-      elements_[0][i] = static_cast<std::uint32_t>(i);
       for (int d = 0; d < kDigits; ++d) ++counts[d][keys_[0][i] >> (kDigit * d) & (kBins - 1)];
     }
     int side = 0;
@@ -520,34 +521,38 @@ class ByRanks {
     }
     sorted_ = elements_[side];
     first_nan_ = n;
-    has_nan_ = seen & kSawNan;
-    if (has_nan_)
+    if (seen & kSawNan)
       while (first_nan_ > 0 && keys_[side][first_nan_ - 1] == static_cast<K>(~K(0))) --first_nan_;
-    // Column by column: what enters and leaves with a step lies together.
-    const i64 lines = list_.n_outer * height_;
-    for (i64 r = 0; r < n; ++r) {
-      const i64 line = sorted_[r] / width_, column = sorted_[r] % width_;
-      ranks_[column * lines + line] = static_cast<std::uint32_t>(r);
-    }
+    for (i64 r = 0; r < n; ++r) ranks_[sorted_[r]] = static_cast<std::uint32_t>(r);
     words_ = (n + 63) / 64;
     word_ = words_ / 2;
   }
 
+  struct Change {
+    i64 below, nans;
+  };
+
+  // Puts `count` elements in the window or takes them out: how many have ranks before `word`, and how many are NaN.
+  static __attribute__((noinline)) Change toggle(u64* __restrict bits, const std::uint32_t* __restrict ranks, i64 step, i64 count,
+                                                 std::uint32_t word, std::uint32_t first_nan) {
+    std::uint32_t below = 0, nans = 0;
+    for (i64 j = 0; j < count; ++j) {
+      const std::uint32_t rank = ranks[j * step];
+      bits[rank >> 6] ^= 1ull << (rank & 63);
+      below += rank >> 6 < word;
+      nans += rank >= first_nan;
+    }
+    return {below, nans};
+  }
+
   template <bool kEnter>
   void toggle_column(i64 position) {
-    const std::uint32_t* ranks = ranks_ + (position - column_span_.begin) * (list_.n_outer * height_);
-    i64 below = below_;
-    const std::uint32_t word = static_cast<std::uint32_t>(word_);
-    i64 nans = 0;
-    const bool count_nans = has_nan_;
-    for (i64 t = 0; t < n_rows_; ++t) {
-      const std::uint32_t rank = ranks[window_rows_[t]];
-      bits_[rank >> 6] ^= 1ull << (rank & 63);
-      below += rank >> 6 < word ? (kEnter ? 1 : -1) : 0;
-      if (count_nans) nans += rank >= first_nan_;
+    const std::uint32_t* ranks = ranks_ + (position - column_span_.begin) * (list_.n_outer * height_) + window_rows_.start - row_span_.begin;
+    for (i64 e = 0; e < list_.n_outer; ++e, ranks += height_) {
+      const Change change = toggle(bits_, ranks, rows_.step, window_rows_.count, static_cast<std::uint32_t>(word_), static_cast<std::uint32_t>(first_nan_));
+      below_ += kEnter ? change.below : -change.below;
+      nans_ += kEnter ? change.nans : -change.nans;
     }
-    below_ = below;
-    nans_ += kEnter ? nans : -nans;
   }
 
   void clear() {
@@ -556,11 +561,7 @@ class ByRanks {
   }
 
   void row(const Tile& tile, i64 o, i64 inner) {
-    const Window rows = window_at(rows_, o);
-    n_rows_ = 0;
-    for (i64 e = 0; e < list_.n_outer; ++e)
-      for (i64 j = 0; j < rows.count; ++j)
-        window_rows_[n_rows_++] = static_cast<std::uint32_t>(e * height_ + rows.start + rows_.step * j - row_span_.begin);
+    window_rows_ = window_at(rows_, o);
     Window held{0, 0, 0};
     for (i64 c = tile.columns.begin; c < tile.columns.end; ++c) {
       const Window w = window_at(columns_, c);
@@ -575,7 +576,7 @@ class ByRanks {
         for (i64 p = w.start; p < end; p += columns_.step) toggle_column<true>(p);
       }
       held = w;
-      const i64 count = n_rows_ * w.count;
+      const i64 count = list_.n_outer * window_rows_.count * w.count;
       i64 low, high;
       if (nans_ > 0) {
         low = high = kth(count - nans_);
@@ -606,9 +607,10 @@ class ByRanks {
   }
 
   // Where in x an element of the tile lies.
-  i64 element(i64 number, i64 inner) const {
-    const i64 column = number % width_, line = number / width_;
-    return list_.outer[line / height_] + (row_span_.begin + line % height_) * rows_.stride_in +
+  i64 element(std::uint32_t number, i64 inner) const {
+    const std::uint32_t lines = static_cast<std::uint32_t>(list_.n_outer * height_), height = static_cast<std::uint32_t>(height_);
+    const std::uint32_t column = number / lines, line = number % lines;
+    return list_.outer[line / height] + (row_span_.begin + line % height) * rows_.stride_in +
            (column_span_.begin + column) * columns_.stride_in + inner * pb_.inner_stride;
   }
 
@@ -617,12 +619,12 @@ class ByRanks {
   const Axis &rows_, &columns_;
   RowList list_, one_;
   K* keys_[2];
-  std::uint32_t *elements_[2], *ranks_, *window_rows_;
+  std::uint32_t *elements_[2], *ranks_;
   const std::uint32_t* sorted_ = nullptr;
-  u64 *bits_, *first_bits_;
+  u64* bits_;
+  Window window_rows_{};
   Range row_span_{}, column_span_{};
-  i64 height_ = 0, width_ = 0, n_rows_ = 0, words_ = 0, word_ = 0, below_ = 0, nans_ = 0, first_nan_ = 0;
-  bool has_nan_ = false;
+  i64 height_ = 0, width_ = 0, words_ = 0, word_ = 0, below_ = 0, nans_ = 0, first_nan_ = 0;
 };
 
 template <class K>

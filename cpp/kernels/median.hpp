@@ -189,7 +189,8 @@ inline __attribute__((always_inline)) LaneOf<T> to_lane(T v) {
     const std::int16_t bits = static_cast<std::int16_t>(v.bits), key = static_cast<std::int16_t>(bits ^ ((bits >> 15) & 0x7fff));
     return (v.bits & 0x7fff) > kInfinityBits<T> ? std::int16_t(0x7fff) : key;
   } else if constexpr (same<T, float> || same<T, double>) {
-    return v != v ? static_cast<T>(__builtin_inf()) : v;
+    constexpr T infinity = static_cast<T>(__builtin_inf());
+    return v < infinity ? v : infinity;
   } else if constexpr (sizeof(T) == 4) {
     return v;
   } else {
@@ -273,25 +274,28 @@ struct CodecOf {
   using K = KeyOf<T>;
 
   static unsigned copy(const T* __restrict from, i64 step, i64 n, L* __restrict to) {
-    // Flags of the width of an element, so that the loop is one of vectors.
-    Bits<T> nan = 0, negative = 0, zero = 0;
-    auto one = [&](i64 i, T v) __attribute__((always_inline)) {
-      to[i] = to_lane(v);
-      if constexpr (kFloat<T>) {
-        constexpr Bits<T> sign = Bits<T>(1) << (8 * sizeof(T) - 1);
-        constexpr Bits<T> infinity = same<T, float> ? Bits<T>(0x7f800000u) : same<T, double> ? Bits<T>(0x7ff0000000000000ull) : Bits<T>(kInfinityBits<T>);
-        const Bits<T> bits = __builtin_bit_cast(Bits<T>, v);
-        nan |= (bits & ~sign) > infinity;
-        negative |= bits == sign;
-        zero |= bits == 0;
-      }
-    };
-    if (step == 1) {
-      for (i64 i = 0; i < n; ++i) one(i, from[i]);
+    if constexpr (!kFloat<T>) {
+      for (i64 i = 0; i < n; ++i) to[i] = to_lane(from[i * step]);
+      return 0;
     } else {
-      for (i64 i = 0; i < n; ++i) one(i, from[i * step]);
+      // What was seen follows from extremes, which vectors keep for nothing.
+      using B = Bits<T>;
+      constexpr B sign = B(1) << (8 * sizeof(T) - 1);
+      constexpr B infinity = same<T, float> ? B(0x7f800000u) : same<T, double> ? B(0x7ff0000000000000ull) : B(kInfinityBits<T>);
+      B largest = 0, nearest_zero = static_cast<B>(~B(0)), nearest_negative = nearest_zero;
+      auto one = [&](i64 i, T v) __attribute__((always_inline)) {
+        const B bits = __builtin_bit_cast(B, v), magnitude = static_cast<B>(bits & ~sign), flipped = static_cast<B>(bits ^ sign);
+        to[i] = to_lane(v);
+        largest = magnitude > largest ? magnitude : largest;
+        nearest_zero = bits < nearest_zero ? bits : nearest_zero;
+        nearest_negative = flipped < nearest_negative ? flipped : nearest_negative;
+      };
+      if (step == 1)
+        for (i64 i = 0; i < n; ++i) one(i, from[i]);
+      else
+        for (i64 i = 0; i < n; ++i) one(i, from[i * step]);
+      return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) | (nearest_zero == 0 ? kSawZero : 0u);
     }
-    return (nan ? kSawNan : 0u) | (negative ? kSawNegativeZero : 0u) | (zero ? kSawZero : 0u);
   }
 
   static void lanes(const void* x, i64 at, i64 step, i64 positions, i64 inner, i64 inner_stride, void* to, unsigned* seen) {
