@@ -14,6 +14,7 @@ class BlurGradient {
     i64 most = 1;
     for (int a = 0; a < depth_; ++a) most *= pb.filters[a].most_outputs;
     list_ = scratch.take<WeightedRow>(most);
+    runs_ = scratch.take<Run>(last_.window);
     seen_ = scratch.take<double>(longest(pb));
     phase_elements_ = ((pb.blur.back_columns - 1) / stride() + 1) * pb.blur.inner;
     sums_ = scratch.take<double>(stride() * phase_elements_);
@@ -21,26 +22,30 @@ class BlurGradient {
   }
 
   void run(i64 begin, i64 end) {
-    for (i64 u = begin; u < end; ++u) {
-      i64 rest = u;
-      const Range inner = cut(rest % pb_.blur.inner_tiles, pb_.blur.inner, pb_.inner);
-      rest /= pb_.blur.inner_tiles;
-      const Range columns = cut(rest % pb_.blur.back_column_tiles, pb_.blur.back_columns, last_.size_in);
-      rest /= pb_.blur.back_column_tiles;
-      i64 at = 0;
-      for (int a = depth_ - 1; a >= 0; --a) {
-        position_[a] = rest % pb_.axes[a].size_in;
-        at += position_[a] * pb_.axes[a].in_block;
-        rest /= pb_.axes[a].size_in;
-      }
-      row(static_cast<const char*>(call_.gy) + rest * pb_.out_plane * item_, at + rest * pb_.in_plane, columns, inner);
+    if (begin >= end) return;
+    Counter at{};
+    at.inner_tiles = pb_.blur.inner_tiles;
+    at.column_tiles = pb_.blur.back_column_tiles;
+    at.axes = depth_;
+    for (int a = 0; a < depth_; ++a) at.size[a] = pb_.axes[a].size_in;
+    at.start(begin);
+    i64 tile = -1, inner = -1;
+    for (i64 u = begin; u < end; ++u, at.next()) {
+      const Range columns = cut(at.column, pb_.blur.back_columns, last_.size_in), lanes = cut(at.inner, pb_.blur.inner, pb_.inner);
+      if (at.column != tile || lanes.end - lanes.begin != inner) plan_runs(columns, inner = lanes.end - lanes.begin);
+      tile = at.column;
+      i64 to = at.plane * pb_.in_plane;
+      for (int a = 0; a < depth_; ++a) to += at.index[a] * pb_.axes[a].in_block;
+      position_ = at.index;
+      row(static_cast<const char*>(call_.gy) + at.plane * pb_.out_plane * item_, to, columns, lanes);
     }
   }
 
  private:
   // Between the positions that one tap of neighbouring outputs reads: those of one phase, their remainder modulo the
   // stride, are kept together.
-  i64 stride() const { return min_of(last_.last - last_.first > 1 ? last_.stride : 1, pb_.blur.back_columns); }
+  i64 stride_of_last() const { return last_.last - last_.first > 1 ? last_.stride : 1; }
+  i64 stride() const { return min_of(stride_of_last(), pb_.blur.back_columns); }
 
   // Uniform outputs that may read positions of a range.
   static Range touching(const Axis& axis, Range columns) {
@@ -56,6 +61,7 @@ class BlurGradient {
       const Range outputs = touching(pb.axes[pb.n_axes - 1], cut(t, pb.blur.back_columns, pb.axes[pb.n_axes - 1].size_in));
       most = max_of(most, outputs.end - outputs.begin);
     }
+    if (pb.blur.back_column_tiles == 1) most = max_of(most, pb.axes[pb.n_axes - 1].n_out);
     return most * pb.blur.inner;
   }
 
@@ -82,7 +88,9 @@ class BlurGradient {
       const Range uniform = touching(axis, {p, p + 1});
       i64 count = stop - tap;
       auto tap_of = [&](i64 o) { return p - axis.base - axis.stride * (o - axis.first); };
-      for (i64 o = uniform.begin; o < uniform.end; ++o) count += tap_of(o) % axis.step == 0;
+      const bool dense = axis.step == 1;
+      auto reads = [&](i64 o) { return dense || tap_of(o) % axis.step == 0; };
+      for (i64 o = uniform.begin; o < uniform.end; ++o) count += reads(o);
       for (i64 r = n_rows_ - 1; r >= 0; --r) {
         const WeightedRow before = list_[r];
         WeightedRow* to = list_ + r * count;
@@ -90,7 +98,7 @@ class BlurGradient {
         const Tap* t = tap;
         for (; t < stop && t->output < axis.first; ++t) put(t->output, t->weight);
         for (i64 o = uniform.begin; o < uniform.end; ++o)
-          if (tap_of(o) % axis.step == 0) put(o, filter.weights[tap_of(o) / axis.step]);
+          if (reads(o)) put(o, filter.weights[dense ? tap_of(o) : tap_of(o) / axis.step]);
         for (; t < stop; ++t) put(t->output, t->weight);
       }
       n_rows_ *= count;
@@ -103,31 +111,50 @@ class BlurGradient {
     for (i64 i = 0; i < n; ++i) to[i] += weight * from[i];
   }
 
-  void row(const void* gy, i64 at, Range columns, Range inner_range) {
-    const i64 inner = inner_range.end - inner_range.begin, n = columns.end - columns.begin;
+  // What one tap of a whole window adds: outputs from..end-1 to neighbours in memory.
+  struct Run {
+    i64 from, end, to;
+  };
+
+  void plan_runs(Range columns, i64 inner) {
+    const i64 n = columns.end - columns.begin, step = stride_of_last();
     stride_ = stride();
+    outputs_ = touching(last_, columns);
+    first_ = pb_.blur.back_column_tiles == 1 ? 0 : outputs_.begin;
+    if (outputs_.begin >= outputs_.end) return;
+    for (i64 j = 0; j < last_.window; ++j) {
+      const i64 shift = last_.base + last_.step * j - columns.begin;  // position = shift + stride * (o - first)
+      Run& run = runs_[j];
+      run.from = max_of(outputs_.begin, shift < 0 ? last_.first + (-shift + step - 1) / step : outputs_.begin);
+      run.end = min_of(outputs_.end, shift < n ? last_.first + (n - shift + step - 1) / step : outputs_.begin);
+      if (run.from < run.end) run.to = place(shift + step * (run.from - last_.first), inner) - sums_;
+    }
+  }
+
+  void row(const void* gy, i64 at, Range columns, Range inner_range) {
+    const i64 inner = inner_range.end - inner_range.begin;
     for (i64 i = 0; i < stride_ * phase_elements_; ++i) sums_[i] = 0;
     list_rows();
     if (n_rows_ > 0) {
-      edges(gy, columns, inner_range, 0, last_.first);
-      const Range outputs = touching(last_, columns);
-      if (outputs.begin < outputs.end) {
-        weighted(gy, outputs.begin, outputs.end - outputs.begin, inner_range);
+      const bool all = pb_.blur.back_column_tiles == 1;  // then edges are summed with the others
+      if (all) weighted(gy, 0, last_.n_out, inner_range);
+      edges(gy, columns, inner_range, 0, last_.first, all);
+      if (outputs_.begin < outputs_.end) {
+        if (!all) weighted(gy, outputs_.begin, outputs_.end - outputs_.begin, inner_range);
         for (i64 j = 0; j < last_.window; ++j) {
-          const i64 shift = last_.base + last_.step * j - columns.begin;  // position = shift + stride * (o - first)
-          const i64 step = last_.last - last_.first > 1 ? last_.stride : 1;
-          const i64 from = max_of(outputs.begin, shift < 0 ? last_.first + (-shift + step - 1) / step : outputs.begin);
-          const i64 end = min_of(outputs.end, shift < n ? last_.first + (n - shift + step - 1) / step : outputs.begin);
-          if (from >= end) continue;
-          if (step == stride_) {
-            add(place(shift + step * (from - last_.first), inner), seen_ + (from - outputs.begin) * inner, filter_.weights[j], (end - from) * inner);
+          const Run& run = runs_[j];
+          const double* from = seen_ + (run.from - first_) * inner;
+          if (run.from >= run.end) continue;
+          if (stride_ == stride_of_last()) {
+            add(sums_ + run.to, from, filter_.weights[j], (run.end - run.from) * inner);
           } else {  // a stride beyond the tile: one output each
-            for (i64 o = from; o < end; ++o)
-              add(place(shift + step * (o - last_.first), inner), seen_ + (o - outputs.begin) * inner, filter_.weights[j], inner);
+            const i64 shift = last_.base + last_.step * j - columns.begin;
+            for (i64 o = run.from; o < run.end; ++o)
+              add(place(shift + last_.stride * (o - last_.first), inner), seen_ + (o - first_) * inner, filter_.weights[j], inner);
           }
         }
       }
-      edges(gy, columns, inner_range, last_.last, last_.n_out);
+      edges(gy, columns, inner_range, last_.last, last_.n_out, all);
     }
     write(at, columns, inner_range);
   }
@@ -138,17 +165,19 @@ class BlurGradient {
                               inner_range.end - inner_range.begin, 1, seen_);
   }
 
-  void edges(const void* gy, Range columns, Range inner_range, i64 begin, i64 end) {
+  void edges(const void* gy, Range columns, Range inner_range, i64 begin, i64 end, bool all) {
     const i64 inner = inner_range.end - inner_range.begin;
     for (i64 o = begin; o < end; ++o) {
       const i64 row = edge_row(last_, o);
-      bool summed = false;
+      bool summed = all;
+      const double* from = all ? seen_ + o * inner : seen_;
       for (i64 t = filter_.edge_begin[row]; t < filter_.edge_begin[row + 1]; ++t) {
         const Tap& tap = filter_.edge[t];
         if (tap.at < columns.begin || tap.at >= columns.end) continue;
         if (!summed) weighted(gy, o, 1, inner_range);
         summed = true;
-        add(place(tap.at - columns.begin, inner), seen_, tap.weight, inner);
+        if (inner == 1) *place(tap.at - columns.begin, 1) += tap.weight * *from;
+        else add(place(tap.at - columns.begin, inner), from, tap.weight, inner);
       }
     }
   }
@@ -172,12 +201,25 @@ class BlurGradient {
         for (i64 c = 0; c < inner; ++c) q[i * inner + c] = p[f * phase_elements + m * inner + c];
   }
 
+  // Two phases, as one row of float or double.
+  template <class T>
+  static __attribute__((noinline)) void narrow_two(const double* __restrict even, const double* __restrict odd, i64 n, void* to) {
+    T* __restrict out = static_cast<T*>(to);
+    for (i64 i = 0; i < n / 2; ++i) {
+      out[2 * i] = static_cast<T>(even[i]);
+      out[2 * i + 1] = static_cast<T>(odd[i]);
+    }
+    if (n % 2) out[n - 1] = static_cast<T>(even[n / 2]);
+  }
+
   void write(i64 at, Range columns, Range inner_range) {
     const i64 inner = inner_range.end - inner_range.begin, n = columns.end - columns.begin;
     char* gx = static_cast<char*>(call_.gx);
     const bool whole = inner == pb_.inner;
     const i64 to = at + columns.begin * pb_.inner + inner_range.begin;
     if (whole && stride_ == 1) return narrow_(sums_, n * inner, gx + to * item_);
+    if (whole && inner == 1 && stride_ == 2 && item_ >= 4)
+      return (item_ == 4 ? narrow_two<float> : narrow_two<double>)(sums_, sums_ + phase_elements_, n, gx + to * item_);
     if (whole && inner == 1) {
       const i64 phase = (n - 1) / stride_ + 1;
       for (i64 f = 0; f < stride_ && f < n; ++f) narrow_(sums_ + f * phase_elements_, (n - 1 - f) / stride_ + 1, narrowed_ + f * phase * item_);
@@ -199,7 +241,10 @@ class BlurGradient {
   i64 n_rows_ = 0, phase_elements_ = 0, stride_ = 1;
   double *seen_, *sums_;
   char* narrowed_;
-  i64 position_[kMaxAxes];
+  Run* runs_;
+  Range outputs_{};
+  i64 first_ = 0;
+  const i64* position_ = nullptr;
 };
 
 template <class E>

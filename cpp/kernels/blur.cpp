@@ -22,19 +22,25 @@ class Blur {
   }
 
   void run(i64 begin, i64 end) {
-    for (i64 u = begin; u < end; ++u) {
-      i64 rest = u;
-      const Range inner = cut(rest % pb_.blur.inner_tiles, pb_.blur.inner, pb_.inner);
-      rest /= pb_.blur.inner_tiles;
-      const Range columns = cut(rest % pb_.blur.column_tiles, pb_.blur.columns, last_.n_out);
-      rest /= pb_.blur.column_tiles;
-      i64 y = 0;
-      for (int a = depth_ - 1; a >= 0; --a) {
-        output_[a] = rest % pb_.axes[a].n_out;
-        y += output_[a] * pb_.axes[a].out_block;
-        rest /= pb_.axes[a].n_out;
+    if (begin >= end) return;
+    Counter at{};
+    at.inner_tiles = pb_.blur.inner_tiles;
+    at.column_tiles = pb_.blur.column_tiles;
+    at.axes = depth_;
+    for (int a = 0; a < depth_; ++a) at.size[a] = pb_.axes[a].n_out;
+    at.start(begin);
+    i64 plane = -1, tile = -1;
+    const char* x = nullptr;
+    for (i64 u = begin; u < end; ++u, at.next()) {
+      if (at.plane != plane) x = static_cast<const char*>(call_.x) + batch_offset(pb_, plane = at.plane) * item_;
+      if (at.column != tile) {
+        columns_ = cut(tile = at.column, pb_.blur.columns, last_.n_out);
+        span_ = spanned(pb_, columns_);
       }
-      row(static_cast<const char*>(call_.x) + batch_offset(pb_, rest) * item_, y + rest * pb_.out_plane, columns, inner);
+      i64 y = plane * pb_.out_plane;
+      for (int a = 0; a < depth_; ++a) y += at.index[a] * pb_.axes[a].out_block;
+      output_ = at.index;
+      row(x, y, columns_, cut(at.inner, pb_.blur.inner, pb_.inner));
     }
   }
 
@@ -96,7 +102,7 @@ class Blur {
   void row(const void* x, i64 y, Range columns, Range inner_range) {
     const i64 inner = inner_range.end - inner_range.begin, shift = inner_range.begin * pb_.inner_stride;
     const double inside = list_rows();
-    const Range span = spanned(pb_, columns);
+    const Range span = span_;
     rows_.template sum<kShift>(x, list_, n_rows_, inside, span.begin * last_.stride_in + shift, last_.stride_in,
                                span.end - span.begin, inner, pb_.inner_stride, reduced_);
     const i64 a = max_of(columns.begin, min_of(last_.first, columns.end)), b = max_of(a, min_of(columns.end, last_.last));
@@ -115,6 +121,12 @@ class Blur {
     const i64 row = edge_row(last_, o);
     const Tap *tap = filter_.edge + filter_.edge_begin[row], *end = filter_.edge + filter_.edge_begin[row + 1];
     const double* base = reduced_ + (tap->at - begin) * inner;
+    if (inner == 1) {
+      double sum = kShift ? *base * filter_.inside[row] : 0;
+      for (; tap < end; ++tap) sum += tap->weight * (kShift ? reduced_[tap->at - begin] - *base : reduced_[tap->at - begin]);
+      *to = sum;
+      return;
+    }
     for (i64 c = 0; c < inner; ++c) to[c] = kShift ? base[c] * filter_.inside[row] : 0;
     for (; tap < end; ++tap) {
       const double* from = reduced_ + (tap->at - begin) * inner;
@@ -193,7 +205,8 @@ class Blur {
   WeightedRow* list_;
   i64 n_rows_ = 0;
   double *reduced_, *out_;
-  i64 output_[kMaxAxes];
+  const i64* output_ = nullptr;
+  Range columns_{}, span_{};
 };
 
 template <class E>

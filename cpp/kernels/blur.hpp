@@ -132,6 +132,37 @@ struct Range {
 // Outputs or positions `tile` of `n`, cut into pieces of `size`.
 inline Range cut(i64 tile, i64 size, i64 n) { return {tile * size, min_of((tile + 1) * size, n)}; }
 
+// Units of work in order, counted up instead of divided anew: inner tile, column tile, index on each axis but the last,
+// plane.
+struct Counter {
+  i64 inner, inner_tiles, column, column_tiles, plane;
+  i64 index[kMaxAxes], size[kMaxAxes];
+  int axes;
+
+  void start(i64 unit) {
+    inner = unit % inner_tiles;
+    unit /= inner_tiles;
+    column = unit % column_tiles;
+    unit /= column_tiles;
+    for (int a = axes - 1; a >= 0; --a) {
+      index[a] = unit % size[a];
+      unit /= size[a];
+    }
+    plane = unit;
+  }
+  void next() {
+    if (++inner < inner_tiles) return;
+    inner = 0;
+    if (++column < column_tiles) return;
+    column = 0;
+    for (int a = axes - 1; a >= 0; --a) {
+      if (++index[a] < size[a]) return;
+      index[a] = 0;
+    }
+    ++plane;
+  }
+};
+
 inline i64 edge_row(const Axis& axis, i64 output) { return output < axis.first ? output : output - (axis.last - axis.first); }
 
 inline bool is_edge(const Axis& axis, i64 output) { return output < axis.first || output >= axis.last; }

@@ -85,6 +85,9 @@ class ByNetwork {
  public:
   using V = Vector<L, kVectorBytes>;
   static constexpr int kLanes = kVectorBytes / sizeof(L);
+  static constexpr bool kLocates = !same<L, std::uint8_t> && !same<L, i64>;  // gradients are of floats
+  using Int = typename Choose<sizeof(L) == 8, i64, typename Choose<sizeof(L) == 4, std::int32_t, std::int16_t>::type>::type;
+  using Number = Vector<Int, kVectorBytes>;
   static constexpr i64 kBlock = 4096 / sizeof(L);  // lanes of several rows of outputs that are one run
   static constexpr i64 kStrip = 128;   // of a column of outputs
 
@@ -98,6 +101,10 @@ class ByNetwork {
     const i64 run = max_of(run_lanes_, kStrip) + kLanes;
     low_ = scratch.take<L>(run);
     high_ = scratch.take<L>(run);
+    if (to.positions) {
+      low_tap_ = scratch.take<Int>(run);
+      high_tap_ = scratch.take<Int>(run);
+    }
     for (L*& row : sorted_) row = scratch.take<L>(run + slot_);
     if (networks_)
       for (int n = 0; n <= kMostTaps; ++n) networks_[n].pairs = -1;
@@ -197,17 +204,23 @@ class ByNetwork {
     i64 shift[kMostTaps];
     for (int j = 0; j < window; ++j) shift[j] = tap_slot_[j] * used_slot_ + tap_shift_[j] * inner;
     const i64 lanes = (rows - 1) * pitch_ + length;
+    const L* taps[kMostTaps];
+    for (int t = 0; t < n; ++t) taps[t] = row[t / window] + shift[t % window];
     if (n_rows == 3 && window == 3) {
       middle_of_9(row, shift, rows * pitch_, lanes);
     } else if (n_rows == 5 && window == 5) {
       middle_of_25(row, shift, rows * pitch_, lanes);
     } else {
-      const L* taps[kMostTaps];
-      for (int t = 0; t < n; ++t) taps[t] = row[t / window] + shift[t % window];
       sort_taps(taps, n, lanes);
     }
-    list_.list(o);
-    for (i64 r = 0; r < rows; ++r) finish(uniform, o + r, n, r * pitch_, inner);
+    const bool known = to_.positions && !(seen_ & kSawNan);
+    if constexpr (kLocates)
+      if (known) locate(taps, n, lanes);
+    for (i64 r = 0; r < rows; ++r) {
+      list_.list(o + r);
+      if (kLocates && known) put_positions(uniform, o + r, n, r * pitch_, inner);
+      else finish(uniform, o + r, n, r * pitch_, inner);
+    }
     return rows;
   }
 
@@ -221,9 +234,50 @@ class ByNetwork {
                          to_.call.y, to_.place(*tile_, o, uniform.begin + c, tile_->inner.begin));
       if (!(seen_ & kSawNan) && !both_zeros(seen_)) return;
     }
-    list_.list(o);
     for (i64 i = 0; i < columns * inner; ++i)
       again(list_, o, uniform.begin + i / inner, tile_->inner.begin + i % inner, low_ + at + i, (even ? high_ : low_) + at + i, seen_);
+  }
+
+  // Which tap the lower and the upper middle is: of those that equal it, the one with its rank in scan order.
+  __attribute__((noinline)) void locate(const L* const* taps, int n, i64 lanes) {
+    for (i64 i = 0; i < lanes; i += kLanes) {
+      const V low = load<V>(low_ + i), high = n % 2 ? low : load<V>(high_ + i);
+      Number skip_low = Number{} + static_cast<Int>((n - 1) / 2), skip_high = Number{} + static_cast<Int>(n / 2);
+      for (int t = 0; t < n; ++t) {
+        const V v = load<V>(taps[t] + i);
+        skip_low += (Number)(v < low);
+        skip_high += (Number)(v < high);
+      }
+      Number at_low{}, at_high{};
+      for (int t = 0; t < n; ++t) {
+        const V v = load<V>(taps[t] + i);
+        const Number is_low = (Number)(v == low), is_high = (Number)(v == high), tap = Number{} + static_cast<Int>(t);
+        at_low |= is_low & (skip_low == 0) & tap;
+        at_high |= is_high & (skip_high == 0) & tap;
+        skip_low += is_low;
+        skip_high += is_high;
+      }
+      store(low_tap_ + i, at_low);
+      store(high_tap_ + i, at_high);
+    }
+  }
+
+  void put_positions(Range uniform, i64 o, int n, i64 at, i64 inner) {
+    const int window = static_cast<int>(columns_.window);
+    i64 tap_at[kMostTaps];
+    for (int t = 0; t < n; ++t) tap_at[t] = list_.at[t / window] + t % window * (columns_.step * columns_.stride_in);
+    // The keys of halves tell their zeros apart.
+    const bool zeros = same<L, std::int16_t> && both_zeros(seen_);
+    for (i64 c = uniform.begin; c < uniform.end; ++c) {
+      const i64 start = (columns_.base + columns_.stride * (c - columns_.first)) * columns_.stride_in;
+      std::uint32_t* middles = static_cast<std::uint32_t*>(to_.call.offsets) + 2 * to_.place(*tile_, o, c, tile_->inner.begin);
+      for (i64 i = 0; i < inner; ++i, ++at, middles += 2) {
+        const i64 from = start + (tile_->inner.begin + i) * pb_.inner_stride;
+        middles[0] = static_cast<std::uint32_t>(from + tap_at[low_tap_[at]]);
+        middles[1] = static_cast<std::uint32_t>(from + tap_at[high_tap_[at]]);
+        if (zeros) again(list_, o, c, tile_->inner.begin + i, low_ + at, (n % 2 ? low_ : high_) + at, seen_);
+      }
+    }
   }
 
   // Has the exact answer found where a value does not tell it.
@@ -367,6 +421,7 @@ class ByNetwork {
   Network* networks_;
   L *region_, *low_, *high_, *sorted_[5], *gathered_;
   u64* narrow_;
+  Int *low_tap_ = nullptr, *high_tap_ = nullptr;
   Output output_[kLanes];
   int waiting_ = 0, waiting_count_ = 0;
 
