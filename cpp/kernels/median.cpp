@@ -240,9 +240,10 @@ class ByNetwork {
 
   // Which tap the lower and the upper middle is: of those that equal it, the one with its rank in scan order.
   __attribute__((noinline)) void locate(const L* const* taps, int n, i64 lanes) {
+    const Int rank_low = static_cast<Int>((n - 1) / 2), rank_high = static_cast<Int>(n / 2);
     for (i64 i = 0; i < lanes; i += kLanes) {
       const V low = load<V>(low_ + i), high = n % 2 ? low : load<V>(high_ + i);
-      Number skip_low = Number{} + static_cast<Int>((n - 1) / 2), skip_high = Number{} + static_cast<Int>(n / 2);
+      Number skip_low = Number{} + rank_low, skip_high = Number{} + rank_high;
       for (int t = 0; t < n; ++t) {
         const V v = load<V>(taps[t] + i);
         skip_low += (Number)(v < low);
@@ -251,7 +252,8 @@ class ByNetwork {
       Number at_low{}, at_high{};
       for (int t = 0; t < n; ++t) {
         const V v = load<V>(taps[t] + i);
-        const Number is_low = (Number)(v == low), is_high = (Number)(v == high), tap = Number{} + static_cast<Int>(t);
+        const Int number = static_cast<Int>(t);
+        const Number is_low = (Number)(v == low), is_high = (Number)(v == high), tap = Number{} + number;
         at_low |= is_low & (skip_low == 0) & tap;
         at_high |= is_high & (skip_high == 0) & tap;
         skip_low += is_low;
