@@ -21,9 +21,11 @@ Filter make_filter(const Axis& axis, bool count_padding, const FilterSpec& spec,
   const std::string where = "axis " + std::to_string(index) + " of a blur";
   const i64 window = static_cast<i64>(spec.weights.size()), uniform = axis.last - axis.first, rows = axis.n_out - uniform;
   if (window < 1) fail(where + ": no weights");
-  if (uniform > 0 && window != axis.window) fail(where + ": " + std::to_string(window) + " weights for windows of " + std::to_string(axis.window));
+  if (uniform > 0 && window != axis.window) fail(where + ": " + std::to_string(window) + " weights for windows of " +
+      std::to_string(axis.window));
   if (rows > kMostEdgeTaps / window || static_cast<i64>(spec.edge.size()) != rows * window)
-    fail(where + ": " + std::to_string(spec.edge.size()) + " edge positions for " + std::to_string(rows) + " rows of " + std::to_string(window));
+    fail(where + ": " + std::to_string(spec.edge.size()) + " edge positions for " + std::to_string(rows) + " rows of " +
+        std::to_string(window));
   double whole = 0;
   for (double w : spec.weights) {
     if (!(w >= 0 && w <= 1)) fail(where + ": weights must be 0 to 1");
@@ -68,7 +70,8 @@ Filter make_filter(const Axis& axis, bool count_padding, const FilterSpec& spec,
 
 }  // namespace
 
-void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables, std::vector<Filter>& filters) {
+void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables,
+    std::vector<Filter>& filters) {
   if (static_cast<int>(specs.size()) != pb.n_axes)
     fail(std::to_string(specs.size()) + " filters of a blur for " + std::to_string(pb.n_axes) + " axes");
   tables.resize(specs.size());

@@ -31,7 +31,8 @@ class BlurGradient {
     at.start(begin);
     i64 tile = -1, inner = -1;
     for (i64 u = begin; u < end; ++u, at.next()) {
-      const Range columns = cut(at.column, pb_.blur.back_columns, last_.size_in), lanes = cut(at.inner, pb_.blur.inner, pb_.inner);
+      const Range columns = cut(at.column, pb_.blur.back_columns, last_.size_in);
+      const Range lanes = cut(at.inner, pb_.blur.inner, pb_.inner);
       if (at.column != tile || lanes.end - lanes.begin != inner) plan_runs(columns, inner = lanes.end - lanes.begin);
       tile = at.column;
       i64 to = at.plane * pb_.in_plane;
@@ -150,7 +151,8 @@ class BlurGradient {
           } else {  // a stride beyond the tile: one output each
             const i64 shift = last_.base + last_.step * j - columns.begin;
             for (i64 o = run.from; o < run.end; ++o)
-              add(place(shift + last_.stride * (o - last_.first), inner), seen_ + (o - first_) * inner, filter_.weights[j], inner);
+              add(place(shift + last_.stride * (o - last_.first), inner), seen_ + (o - first_) * inner, filter_.weights[j],
+                  inner);
           }
         }
       }
@@ -222,7 +224,8 @@ class BlurGradient {
       return (item_ == 4 ? narrow_two<float> : narrow_two<double>)(sums_, sums_ + phase_elements_, n, gx + to * item_);
     if (whole && inner == 1) {
       const i64 phase = (n - 1) / stride_ + 1;
-      for (i64 f = 0; f < stride_ && f < n; ++f) narrow_(sums_ + f * phase_elements_, (n - 1 - f) / stride_ + 1, narrowed_ + f * phase * item_);
+      for (i64 f = 0; f < stride_ && f < n; ++f)
+        narrow_(sums_ + f * phase_elements_, (n - 1 - f) / stride_ + 1, narrowed_ + f * phase * item_);
       const auto interleaved = item_ == 2 ? interleave<std::uint16_t> : item_ == 4 ? interleave<float> : interleave<double>;
       return interleaved(narrowed_, phase, stride_, n, 1, gx + to * item_);
     }

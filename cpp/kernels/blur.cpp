@@ -58,7 +58,8 @@ class Blur {
     auto edge = [&](i64 from, i64 to) {
       if (from >= to) return;
       const i64 row = edge_row(last, from);
-      for (i64 t = filter.edge_begin[row]; t < filter.edge_begin[row + to - from]; ++t) include(filter.edge[t].at, filter.edge[t].at);
+      for (i64 t = filter.edge_begin[row]; t < filter.edge_begin[row + to - from]; ++t)
+        include(filter.edge[t].at, filter.edge[t].at);
     };
     edge(outputs.begin, a);
     edge(b, outputs.end);
@@ -107,7 +108,8 @@ class Blur {
                                span.end - span.begin, inner, pb_.inner_stride, reduced_);
     const i64 a = max_of(columns.begin, min_of(last_.first, columns.end)), b = max_of(a, min_of(columns.end, last_.last));
     for (i64 o = columns.begin; o < a; ++o) edge(o, span.begin, inner, out_ + (o - columns.begin) * inner);
-    if (a < b) across(last_.base + last_.stride * (a - last_.first) - span.begin, b - a, inner, out_ + (a - columns.begin) * inner);
+    if (a < b)
+      across(last_.base + last_.stride * (a - last_.first) - span.begin, b - a, inner, out_ + (a - columns.begin) * inner);
     for (i64 o = b; o < columns.end; ++o) edge(o, span.begin, inner, out_ + (o - columns.begin) * inner);
     const i64 n = columns.end - columns.begin;
     if (kShift) mend(x, columns, inner, shift);
@@ -136,9 +138,12 @@ class Blur {
 
   // S: elements between one result's and the next; 0 for any.
   template <int S, class K>
-  static __attribute__((noinline)) void weigh(const double* from, const double* weights, K window, i64 step, i64 stride, i64 n, double* __restrict to) {
+  static __attribute__((noinline)) void weigh(const double* from, const double* weights, K window, i64 step, i64 stride, i64 n,
+      double* __restrict to) {
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
-      auto at = [&](i64 j) __attribute__((always_inline)) { return load_strided<S == 0 ? 1 : S, V>(from + i * (S == 0 ? stride : S) + step * j); };
+      auto at = [&](i64 j) __attribute__((always_inline)) {
+        return load_strided<S == 0 ? 1 : S, V>(from + i * (S == 0 ? stride : S) + step * j);
+      };
       const V base = kShift ? at(0) : V{};
       V sum = base;
       for (i64 j = 0; j < window; ++j) sum += weights[j] * (kShift ? at(j) - base : at(j));
@@ -188,7 +193,8 @@ class Blur {
         for (i64 j = 0; j < count; ++j) {
           const Tap* tap = filter_.edge + (edge ? filter_.edge_begin[row] + j : 0);
           const i64 at = edge ? tap->at : last_.base + last_.stride * (o - last_.first) + last_.step * j;
-          sum += list_[r].weight * (edge ? tap->weight : filter_.weights[j]) * from[list_[r].at + at * last_.stride_in + i % inner * pb_.inner_stride];
+          sum += list_[r].weight * (edge ? tap->weight : filter_.weights[j]) * from[list_[r].at + at * last_.stride_in +
+              i % inner * pb_.inner_stride];
         }
       out_[i] = sum;
     }

@@ -67,7 +67,8 @@ struct Rows {
 
   static CopyFn copy_for(Dtype t) {
     if constexpr (same<E, double>) return copy_elements<double, double>;
-    else return t == Dtype::f16 ? copy_elements<F16, float> : t == Dtype::bf16 ? copy_elements<BF16, float> : copy_elements<float, float>;
+    else return t == Dtype::f16 ? copy_elements<F16, float> : t == Dtype::bf16 ? copy_elements<BF16, float>
+        : copy_elements<float, float>;
   }
 
   Rows(Dtype t, i64 longest, Scratch& scratch) : copy(copy_for(t)), plain(t == Dtype::f32 || t == Dtype::f64) {
@@ -76,7 +77,8 @@ struct Rows {
   }
 
   template <int K, bool kShift>
-  static __attribute__((noinline)) void add(const E* const* given, const WeightedRow* weights, const E* base, double inside, bool first, i64 n, double* __restrict to) {
+  static __attribute__((noinline)) void add(const E* const* given, const WeightedRow* weights, const E* base, double inside,
+      bool first, i64 n, double* __restrict to) {
     const E* row[K];
     double weight[K];
     for (int k = 0; k < K; ++k) {
@@ -98,9 +100,11 @@ struct Rows {
   // to = sum of weight * row, over `positions` places `step` apart with `inner` elements beside each. With kShift the
   // first row times `inside` plus the weighted differences from it: equal elements come back to the bit.
   template <bool kShift>
-  void sum(const void* x, const WeightedRow* rows, i64 n_rows, double inside, i64 at, i64 step, i64 positions, i64 inner, i64 inner_stride, double* to) {
+  void sum(const void* x, const WeightedRow* rows, i64 n_rows, double inside, i64 at, i64 step, i64 positions, i64 inner,
+      i64 inner_stride, double* to) {
     const i64 n = positions * inner;
-    const bool direct = plain && (inner == 1 ? step == 1 || positions == 1 : inner_stride == 1 && (step == inner || positions == 1));
+    const bool direct = plain && (inner == 1 ? step == 1 || positions == 1
+                                        : inner_stride == 1 && (step == inner || positions == 1));
     const E* base = nullptr;
     for (i64 r = 0; r < n_rows; r += kAtOnce) {
       const int k = static_cast<int>(min_of(kAtOnce, n_rows - r));

@@ -235,7 +235,8 @@ class ByNetwork {
       if (!(seen_ & kSawNan) && !both_zeros(seen_)) return;
     }
     for (i64 i = 0; i < columns * inner; ++i)
-      again(list_, o, uniform.begin + i / inner, tile_->inner.begin + i % inner, low_ + at + i, (even ? high_ : low_) + at + i, seen_);
+      again(list_, o, uniform.begin + i / inner, tile_->inner.begin + i % inner, low_ + at + i, (even ? high_ : low_) + at + i,
+          seen_);
   }
 
   // Which tap the lower and the upper middle is: of those that equal it, the one with its rank in scan order.
@@ -356,7 +357,8 @@ class ByNetwork {
         list_.list(o);
         for (int t = 0; t < n; ++t) {
           taps[t] = gathered_ + t * kStrip;
-          to_.codec.lanes(tile_->x, list_.at[t / w.count] + w.start * columns_.stride_in + t % w.count * step + i * pb_.inner_stride,
+          to_.codec.lanes(tile_->x, list_.at[t / w.count] + w.start * columns_.stride_in + t % w.count * step +
+              i * pb_.inner_stride,
                           down, count, inner, pb_.inner_stride, gathered_ + t * kStrip, &seen);
         }
         sort_taps(taps, n, lanes);
@@ -545,7 +547,8 @@ class ByRanks {
       for (i64 r = row_span_.begin; r < row_span_.end; ++r, at += width_) {
         one_.at[0] = list_.outer[e] + r * rows_.stride_in;
         one_.n = 1;
-        to_.codec.gather_keys({tile.x, &one_, column_span_.begin * columns_.stride_in + inner * pb_.inner_stride, columns_.stride_in, width_},
+        to_.codec.gather_keys({tile.x, &one_, column_span_.begin * columns_.stride_in + inner * pb_.inner_stride,
+            columns_.stride_in, width_},
                               keys_[0] + at, &seen);
       }
     std::uint32_t counts[kDigits][kBins];
@@ -604,9 +607,11 @@ class ByRanks {
 
   template <bool kEnter>
   void toggle_column(i64 position) {
-    const std::uint32_t* ranks = ranks_ + (position - column_span_.begin) * (list_.n_outer * height_) + window_rows_.start - row_span_.begin;
+    const std::uint32_t* ranks = ranks_ + (position - column_span_.begin) * (list_.n_outer * height_) +
+        window_rows_.start - row_span_.begin;
     for (i64 e = 0; e < list_.n_outer; ++e, ranks += height_) {
-      const Change change = toggle(bits_, ranks, rows_.step, window_rows_.count, static_cast<std::uint32_t>(word_), static_cast<std::uint32_t>(first_nan_));
+      const Change change = toggle(bits_, ranks, rows_.step, window_rows_.count, static_cast<std::uint32_t>(word_),
+          static_cast<std::uint32_t>(first_nan_));
       below_ += kEnter ? change.below : -change.below;
       nans_ += kEnter ? change.nans : -change.nans;
     }
@@ -699,7 +704,8 @@ i64 median_units(const Problem& pb, const Call& call, i64 begin, i64 end, char* 
   const bool wide = dtype_bytes(pb.in) == 8;
   switch (pb.median.by) {
     case MedianBy::ranks: return wide ? by_ranks<u64>(to, begin, end, memory) : by_ranks<std::uint32_t>(to, begin, end, memory);
-    case MedianBy::selection: return wide ? by_selection<u64>(to, begin, end, memory) : by_selection<std::uint32_t>(to, begin, end, memory);
+    case MedianBy::selection:
+      return wide ? by_selection<u64>(to, begin, end, memory) : by_selection<std::uint32_t>(to, begin, end, memory);
     case MedianBy::histogram: return by_histogram(to, begin, end, memory);
     default: break;
   }

@@ -139,7 +139,8 @@ constexpr bool kFloat = kHalf<T> || same<T, float> || same<T, double>;
 
 template <int Bytes>
 struct UnsignedOf {
-  using type = typename Choose<Bytes == 1, std::uint8_t, typename Choose<Bytes == 2, std::uint16_t, typename Choose<Bytes == 4, std::uint32_t, u64>::type>::type>::type;
+  using type = typename Choose<Bytes == 1, std::uint8_t, typename Choose<Bytes == 2, std::uint16_t, typename Choose<Bytes == 4,
+      std::uint32_t, u64>::type>::type>::type;
 };
 template <class T>
 using Bits = typename UnsignedOf<sizeof(T)>::type;
@@ -294,7 +295,8 @@ struct CodecOf {
         for (i64 i = 0; i < n; ++i) one(i, from[i]);
       else
         for (i64 i = 0; i < n; ++i) one(i, from[i * step]);
-      return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) | (nearest_zero == 0 ? kSawZero : 0u);
+      return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) |
+             (nearest_zero == 0 ? kSawZero : 0u);
     }
   }
 

@@ -28,7 +28,8 @@ inline __attribute__((always_inline)) int bin_of(Bins counts, int k) {
   __m128i half[2];
   __builtin_memcpy(half, &counts, sizeof half);
   const __m128i limit = _mm_set1_epi16(static_cast<short>(k)), zero = _mm_setzero_si128();
-  const __m128i at_most = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_subs_epu16(half[0], limit), zero), _mm_cmpeq_epi16(_mm_subs_epu16(half[1], limit), zero));
+  const __m128i at_most = _mm_packs_epi16(_mm_cmpeq_epi16(_mm_subs_epu16(half[0], limit), zero),
+      _mm_cmpeq_epi16(_mm_subs_epu16(half[1], limit), zero));
   return __builtin_ctz(~static_cast<unsigned>(_mm_movemask_epi8(at_most)) | 1u << 15);
 #else
   int bin = 0;
