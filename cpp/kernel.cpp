@@ -27,7 +27,7 @@ T named(const char* const (&names)[N], const std::string& name, const char* what
   throw std::invalid_argument("poolwise kernel: unknown " + std::string(what) + " '" + name + "'; expected one of: " + all);
 }
 
-constexpr const char* kOps[] = {"max", "min", "avg", "sum", "lp"};
+constexpr const char* kOps[] = {"max", "min", "avg", "sum", "lp", "median", "blur"};
 constexpr const char* kDtypes[] = {"bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16",
                                    "int32", "int64", "float16", "bfloat16", "float32", "float64"};
 
@@ -38,7 +38,7 @@ void check_dtypes(const Problem& pb) {
     else good |= pb.out == Dtype::i64 || pb.out == Dtype::f32 || pb.out == Dtype::f64;
     good &= pb.out != Dtype::boolean;
   }
-  if (pb.op == Op::lp) good &= is_float(pb.in);
+  if (pb.op == Op::lp || pb.op == Op::blur) good &= is_float(pb.in);
   if (!good)
     throw std::invalid_argument("poolwise kernel: " + std::string(kOps[static_cast<int>(pb.op)]) + " of " +
                                 kDtypes[static_cast<int>(pb.in)] + " to " + kDtypes[static_cast<int>(pb.out)] +
@@ -117,6 +117,8 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   check_dtypes(pb_);
   check_parameters(pb_);
   plan(pb_);
+  if (pb_.op == Op::median) plan_median(pb_);
+  if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
   const Kernels& isa = active_kernels();
   forward_ = isa.forward(pb_, false);
   forward_offsets_ = isa.forward(pb_, true);
@@ -124,6 +126,8 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   backward_select_signed_ = isa.backward_select_signed(pb_);
   backward_linear_ = isa.backward_linear(pb_);
   backward_lp_ = isa.backward_lp(pb_);
+  middles_ = isa.middles(pb_);
+  backward_middles_ = isa.backward_middles(pb_);
   if (backward_select_ || backward_select_signed_) targets_ = make_targets(pb_);
   pb_.targets = targets_.empty() ? nullptr : targets_.data();
 }
@@ -212,15 +216,38 @@ void Kernel::backward_linear(const void* gy, void* gx, int threads) const {
   run(pb_, backward_linear_, "backward_linear", call, pb_.back_units, threads, true);
 }
 
+// The same problem over a dense x, whatever strides the forward pass had. `planes` must outlive it.
+Problem Kernel::dense(BatchAxis& planes) const {
+  Problem dense = pb_;
+  planes = {pb_.planes, pb_.in_plane};
+  dense.n_batch = 1;
+  dense.batch = &planes;
+  dense.inner_stride = 1;
+  for (int a = 0; a < dense.n_axes; ++a) dense.axes[a].stride_in = dense.axes[a].in_block;
+  return dense;
+}
+
+void Kernel::backward_median(const void* x, const void* gy, void* gx, int threads) const {
+  if (pb_.in_plane > i64{1} << 32)
+    throw std::invalid_argument("poolwise kernel: gradients of medians take planes of up to 2^32 elements");
+  BatchAxis planes{};
+  const Problem problem = dense(planes);
+  std::vector<std::uint32_t> middles(static_cast<std::size_t>(2 * pb_.planes * pb_.out_plane));
+  Call find{};
+  find.x = x;
+  find.offsets = middles.data();
+  run(problem, middles_, "gradient", find, problem.units, threads, false);
+  Call call{};
+  call.gy = gy;
+  call.offsets = middles.data();
+  call.gx = gx;
+  run(pb_, backward_middles_, "gradient", call, pb_.back_units, threads, true);
+}
+
 void Kernel::backward_lp(const void* x, const void* y, const void* gy, void* gx, int threads) const {
   if (backward_select_signed_) {
-    // The dense x of this call, whatever strides the forward pass had.
-    Problem dense = pb_;
-    const BatchAxis planes{pb_.planes, pb_.in_plane};
-    dense.n_batch = 1;
-    dense.batch = &planes;
-    dense.inner_stride = 1;
-    for (int a = 0; a < dense.n_axes; ++a) dense.axes[a].stride_in = dense.axes[a].in_block;
+    BatchAxis planes{};
+    const Problem problem = dense(planes);
     const i64 outputs = pb_.planes * pb_.out_plane;
     std::vector<char> norms(static_cast<std::size_t>(outputs * dtype_bytes(pb_.out)));
     std::vector<char> offsets(static_cast<std::size_t>(outputs * pb_.offset_bytes));
@@ -228,7 +255,7 @@ void Kernel::backward_lp(const void* x, const void* y, const void* gy, void* gx,
     find.x = x;
     find.y = norms.data();
     find.offsets = offsets.data();
-    run(dense, forward_offsets_, "offsets", find, dense.units, threads, false);
+    run(problem, forward_offsets_, "offsets", find, problem.units, threads, false);
     return backward_select_signed(x, gy, offsets.data(), gx, threads);
   }
   Call call{};

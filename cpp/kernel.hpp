@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "plan.hpp"
 #include "problem.hpp"
 
 namespace poolwise {
@@ -20,6 +21,7 @@ struct KernelSpec {
   BatchAxis inner;
   double p, rescale, divisor;
   bool is_signed, count_padding;
+  std::vector<FilterSpec> filters;  // of a blur, one per axis
 };
 
 // Addresses are trusted to hold the arrays that the spec describes; the spec itself is not trusted. Methods may be
@@ -38,16 +40,21 @@ class Kernel {
   void backward_linear(const void* gy, void* gx, int threads) const;
   // For p = inf it finds the first of the greatest elements again; backward_select_signed is quicker with offsets kept.
   void backward_lp(const void* x, const void* y, const void* gy, void* gx, int threads) const;
+  void backward_median(const void* x, const void* gy, void* gx, int threads) const;
 
   int offset_size() const { return pb_.offset_bytes; }
 
  private:
+  Problem dense(BatchAxis& planes) const;
   void run(const Problem& pb, UnitFn fn, const char* what, const Call& call, i64 units, int threads, bool backward) const;
 
   KernelSpec spec_;
   Problem pb_{};
   std::vector<Target> targets_;
+  std::vector<FilterTables> tables_;
+  std::vector<Filter> filters_;
   UnitFn forward_, forward_offsets_, backward_select_, backward_select_signed_, backward_linear_, backward_lp_;
+  UnitFn middles_, backward_middles_;
 };
 
 // Calls estimated to take less than this run on the calling thread alone. Tests set it to 0.

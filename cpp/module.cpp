@@ -75,8 +75,19 @@ AxisSpec axis_spec(nb::handle values) {
   return spec;
 }
 
+// A vector from the bytes of its elements.
+template <class T>
+std::vector<T> values(nb::handle bytes) {
+  const nb::bytes b = nb::cast<nb::bytes>(bytes);
+  if (b.size() % sizeof(T) != 0) throw std::invalid_argument("poolwise kernel: bytes must hold whole elements");
+  std::vector<T> v(b.size() / sizeof(T));
+  if (!v.empty()) std::memcpy(v.data(), b.c_str(), b.size());
+  return v;
+}
+
 void construct(Kernel* self, std::string op, std::string dtype, std::string out_dtype, nb::sequence batch, nb::sequence axes,
-               nb::handle inner, double p, bool is_signed, double rescale, double divisor, bool count_padding) {
+               nb::handle inner, double p, bool is_signed, double rescale, double divisor, bool count_padding,
+               nb::sequence filters) {
   KernelSpec spec{};
   spec.op = std::move(op);
   spec.dtype = std::move(dtype);
@@ -89,6 +100,11 @@ void construct(Kernel* self, std::string op, std::string dtype, std::string out_
   spec.rescale = rescale;
   spec.divisor = divisor;
   spec.count_padding = count_padding;
+  for (nb::handle pair : filters) {
+    const nb::tuple t = nb::cast<nb::tuple>(pair);
+    if (nb::len(t) != 2) throw std::invalid_argument("poolwise kernel: expected (weights, positions of edge rows)");
+    spec.filters.push_back({values<double>(t[0]), values<i64>(t[1])});
+  }
   new (self) Kernel(std::move(spec));
 }
 
@@ -108,7 +124,8 @@ NB_MODULE(_core, m) {
   using Free = nb::call_guard<nb::gil_scoped_release>;
   nb::class_<Kernel>(m, "Kernel")
       .def("__init__", &construct, "op"_a, "dtype"_a, "out_dtype"_a, "batch"_a, "axes"_a, "inner"_a, nb::kw_only(), "p"_a = 2.0,
-           "signed"_a = false, "rescale"_a = 0.0, "divisor"_a = 0.0, "count_padding"_a = false)
+           "signed"_a = false, "rescale"_a = 0.0, "divisor"_a = 0.0, "count_padding"_a = false,
+           "filters"_a = nb::tuple())
       .def_prop_ro("offset_size", &Kernel::offset_size)
       .def("forward", [](const Kernel& k, Address x, Address y, int threads) { k.forward(at(x), at(y), threads); },
            "x"_a, "y"_a, "threads"_a, Free())
@@ -139,7 +156,12 @@ NB_MODULE(_core, m) {
            [](const Kernel& k, Address x, Address y, Address gy, Address gx, int threads) {
              k.backward_lp(at(x), at(y), at(gy), at(gx), threads);
            },
-           "x"_a, "y"_a, "gy"_a, "gx"_a, "threads"_a, Free());
+           "x"_a, "y"_a, "gy"_a, "gx"_a, "threads"_a, Free())
+      .def("backward_median",
+           [](const Kernel& k, Address x, Address gy, Address gx, int threads) {
+             k.backward_median(at(x), at(gy), at(gx), threads);
+           },
+           "x"_a, "gy"_a, "gx"_a, "threads"_a, Free());
 
   m.def("isa", [] { return std::string(active_kernels().name); });
   m.def("isa_available", &available_isas);

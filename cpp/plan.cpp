@@ -356,6 +356,7 @@ double estimated_seconds(const Problem& pb, bool backward) {
     visits *= static_cast<double>(pb.axes[a].n_out) * pb.axes[a].radix;
   }
   const bool roots = pb.op == Op::lp && !std::isinf(pb.p);
+  if (pb.op == Op::median && !backward) return 1e-9 * outputs * (pb.median.by == MedianBy::network ? 0.2 * pb.offset_count : 30);
   if (backward) return 1e-9 * (inputs * 0.4 + (roots ? visits * 5 : outputs * 2));
   return 1e-9 * (inputs * (roots && pb.p != 1 && pb.p != 2 ? 10 : 0.1 * dtype_bytes(pb.in)) + outputs * (roots ? 5 : 0.5));
 }

@@ -14,6 +14,26 @@ void plan(Problem& pb);
 // The table behind Problem::targets, empty where it would have too many rows.
 std::vector<Target> make_targets(const Problem& pb);
 
+// How a planned median is found, and how its work is cut.
+void plan_median(Problem& pb);
+
+// What one axis of a blur has beside its windows: the weights of a whole one, and where the elements of those lie that an
+// edge cuts, row by row, -1 for none.
+struct FilterSpec {
+  std::vector<double> weights;
+  std::vector<i64> edge;
+};
+
+struct FilterTables {
+  std::vector<double> weights, inside;
+  std::vector<Tap> edge, by_position;
+  std::vector<i64> edge_begin;
+};
+
+// Throws std::invalid_argument. Fills the tables of a planned blur and cuts its work; `filters` point into the tables.
+void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables,
+               std::vector<Filter>& filters);
+
 // A rough estimate of the time that one call takes on one thread, to decide whether waking others pays.
 double estimated_seconds(const Problem& pb, bool backward);
 

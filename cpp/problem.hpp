@@ -14,7 +14,7 @@ using u64 = std::uint64_t;
 
 inline constexpr int kMaxAxes = 16;
 
-enum class Op { max, min, avg, sum, lp };
+enum class Op { max, min, avg, sum, lp, median, blur };
 
 enum class Dtype { boolean, u8, u16, u32, u64, i8, i16, i32, i64, f16, bf16, f32, f64 };
 
@@ -46,6 +46,37 @@ struct Target {
   i64 prefix;  // combined j of the axes before the backward split axis
   i64 row;     // step*j on the split axis
   i64 shift;   // elements of a dense x
+};
+
+// How medians are found (plan_median.cpp chooses), and the tiles of outputs that are made at once.
+enum class MedianBy { network, histogram, ranks, selection };
+
+struct MedianPlan {
+  MedianBy by;
+  bool region;  // the tile's input is copied once, for network
+  i64 rows, row_tiles, columns, column_tiles, inner, inner_tiles;
+};
+
+// How a blur is cut: columns are outputs, or positions of the gradient, of the last axis.
+struct BlurPlan {
+  i64 columns, column_tiles, back_columns, back_column_tiles, inner, inner_tiles;
+};
+
+// A weighted element of one blur window along one axis.
+struct Tap {
+  i64 at, output;
+  double weight;
+};
+
+// The weights of a blur along one axis (plan_blur.cpp makes them). Windows that an edge cuts are rows of `edge`.
+struct Filter {
+  const double* weights;   // of a whole window
+  const Tap* edge;         // row by row
+  const i64* edge_begin;   // where the taps of a row start; one more entry than rows
+  const double* inside;    // what the weights of a row add up to
+  const Tap* by_position;  // the taps of all rows, by position, then by output
+  i64 edge_taps;
+  i64 most_taps, most_outputs;  // of any window, and over any position
 };
 
 struct Problem {
@@ -80,6 +111,10 @@ struct Problem {
   i64 gather_rows;   // of all planes
   i64 gather_terms;  // the most windows that see one element
   const Target* targets;  // table by offset, or null where it would be too long
+
+  MedianPlan median;
+  BlurPlan blur;
+  const Filter* filters;  // of a blur, one per axis
 };
 
 // The arrays of one call.
@@ -103,6 +138,8 @@ struct Kernels {
   UnitFn (*backward_select_signed)(const Problem&);
   UnitFn (*backward_linear)(const Problem&);
   UnitFn (*backward_lp)(const Problem&);
+  UnitFn (*middles)(const Problem&);  // writes to `offsets` where in x the lower and the upper middle element lie
+  UnitFn (*backward_middles)(const Problem&);
 };
 
 static inline Window window_at(const Axis& axis, i64 i) {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Framework, dense_strides, memory_order
+from ..geometry import AxisWindows
 from ..messages import refuse, shown
 from ..problem import Problem, itemsize
 from ..spec import DTYPES
@@ -25,13 +26,18 @@ except ImportError as error:  # a source tree without a build, or a platform wit
 __all__ = ["CPU", "get_num_threads", "set_num_threads"]
 
 Array = Any
-ROWS = ("max", "min", "avg", "sum", "lp")
+ROWS = ("max", "min", "avg", "sum", "lp", "median", "blur")
 """Operators that have a kernel."""
 MOST_AXES = 16
 SMALL = 1 << 15
 """Elements of windows below which one thread is enough."""
 HUGE = 1 << 22
 """Bytes from which an array is worth huge pages; NumPy's own limit."""
+MOST_RANKS = 1 << 32
+"""Elements of a plane whose positions the gradient of a median can hold."""
+MOST_ROWS, MOST_EDGE_TAPS, LEAST_WEIGHT = 1 << 16, 1 << 24, 1000
+"""Limits of a blur: rows of input in a window, table entries for the windows that an edge cuts, and the power of two by
+which its smallest weight may fall."""
 
 _threads: int | None = None
 
@@ -94,7 +100,9 @@ class Cpu:
             return "windows that see padding only are left to the definition"
         if len(problem.shape) > MOST_AXES:
             return f"more than {MOST_AXES} axes"
-        return None
+        if op == "median" and DTYPES[source] == "float" and math.prod(problem.shape) > MOST_RANKS:
+            return f"more than {MOST_RANKS} elements"
+        return _why_no_blur(problem) if op == "blur" else None
 
     def kernel(self, problem: Problem) -> Kernel:
         return CpuKernel(problem)
@@ -160,6 +168,9 @@ class CpuKernel:
             native.backward_select(framework.address(gy), framework.address(residual.arrays[0]), *ends)
         else:
             x = self._dense(framework, residual.arrays[0], problem.shape, problem.dtype, order)
+            if problem.op.name == "median":
+                native.backward_median(framework.address(x), framework.address(gy), *ends)
+                return gx
             y = self._dense(framework, residual.arrays[1], problem.out_shape, problem.dtype, order)
             native.backward_lp(framework.address(x), framework.address(y), framework.address(gy), *ends)
         return gx
@@ -235,6 +246,10 @@ def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) 
                 inner = inner[0] * problem.shape[axis], inner[1]
             else:
                 axes.insert(last + 1 - first, _axis(problem, axis, None, strides[axis]))
+    filters = []
+    if problem.op.weights is not None:
+        whole = [(_filter(problem, pooled[axis]) if axis in pooled else None) for axis in order[first : last + 1]]
+        filters = [taps or (np.ones(1).tobytes(), b"") for taps in whole + [None] * (len(axes) - len(whole))]
     params = problem.params
     return _core.Kernel(
         problem.op.name,
@@ -248,6 +263,7 @@ def _native(problem: Problem, strides: tuple[int, ...], order: tuple[int, ...]) 
         rescale=float(problem.windows.whole) if getattr(params, "rescale", False) else 0.0,
         divisor=float(getattr(params, "divisor", None) or 0.0),
         count_padding=problem.count_include_pad,
+        filters=filters,
     )
 
 
@@ -260,6 +276,24 @@ def _axis(problem: Problem, axis: int, windows: Any, stride: int) -> tuple:
     edge = np.ascontiguousarray(windows.edge[:, :3]).tobytes()
     form = windows.step, windows.stride, windows.window, windows.first, windows.last, windows.base
     return size, stride, windows.outputs, *form, edge, windows.most, index_stride
+
+
+def _filter(problem: Problem, windows: AxisWindows) -> tuple[bytes, bytes]:
+    """The weights of a whole window along one axis, and the positions that the windows read which an edge cuts."""
+    edge = replace(windows, outputs=len(windows.edge), first=0, last=0)
+    positions = np.ascontiguousarray(edge.positions(problem.border or "zeros"), np.int64)
+    return problem.op.weights((windows.window,)).tobytes(), positions.tobytes()
+
+
+def _why_no_blur(problem: Problem) -> str | None:
+    axes = problem.windows.axes
+    if math.prod(axis.window for axis in axes[:-1]) > MOST_ROWS:
+        return f"more than {MOST_ROWS} rows in a window"
+    if any(len(axis.edge) * axis.window > MOST_EDGE_TAPS for axis in axes):
+        return "too many windows that an edge cuts"
+    if sum(axis.window - 1 for axis in axes) > LEAST_WEIGHT:
+        return f"weights below 2**-{LEAST_WEIGHT}"
+    return None
 
 
 CPU = Cpu()
