@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find src cpp -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md
 
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test bench sanitize lint clean
 help:
 	@echo "make demo   install, pool a photograph, train a small network: demo/index.html"
 	@echo "make test   install and run every test"
 	@echo "make bench  time it beside every other pooling library (about ten minutes)"
+	@echo "make sanitize  the kernels and their tests under AddressSanitizer and UndefinedBehaviorSanitizer (minutes)"
 	@echo "make lint   style"
 	@echo "make clean  remove everything that make made"
 
@@ -35,6 +36,21 @@ $(VENV)/.peers: $(VENV)/.installed
 
 bench: $(VENV)/.peers
 	$(BIN)/poolwise bench --json benchmarks/results/latest.json --svg benchmarks/results/latest.svg
+
+# Python itself is not instrumented, so the runtimes are loaded before it; what it never frees is not ours to report.
+sanitize: $(VENV)/.tools
+	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DPW_SANITIZE=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
+	$(BIN)/cmake --build build/sanitize
+	rm -rf build/sanitize/src && cp -r src build/sanitize/src && cp build/sanitize/_core*.so build/sanitize/src/poolwise/
+	for isa in $$($(SANITIZED) $(BIN)/python -c \
+	  "import sys; sys.path.insert(0, 'build/sanitize/src'); from poolwise._core import isa_available; print(*isa_available())"); do \
+	  echo "== $$isa"; \
+	  POOLWISE_ISA=$$isa PYTHONPATH=build/sanitize/src $(SANITIZED) $(BIN)/python -m pytest -q -p no:cacheprovider \
+	    tests/test_kernels_native.py tests/test_filters_native.py || exit 1; \
+	done
+SANITIZED = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so) \
+  $$($(CXX) -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0 UBSAN_OPTIONS=print_stacktrace=1
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check src tests

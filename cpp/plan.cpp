@@ -182,7 +182,7 @@ bool plan_tall(Problem& pb, i64 item) {
 // Windows of many rows that share few of them, on rows that are dense: see blocks.hpp.
 bool whole_rows(const Problem& pb) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
-  if (pb.n_axes != 2 || pb.split != 0 || outer.step != 1 || last.step != 1 || outer.radix < 4) return false;
+  if (pb.n_axes != 2 || pb.split != 0 || outer.step != 1 || last.step != 1 || outer.radix < 6) return false;
   if (pb.inner_stride != 1 || last.stride_in != pb.inner) return false;
   auto shares_little = [](const Axis& axis) { return axis.radix <= 2 * axis.size_in / std::max<i64>(axis.n_out, 1) + 1; };
   return shares_little(outer) && shares_little(last);
@@ -205,11 +205,10 @@ void plan_forward(Problem& pb) {
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
-  pb.blocks = false;
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
-  if (!slow && (plan_tall(pb, item) || plan_direct(pb, item))) return;
-  pb.blocks = whole_rows(pb);
+  pb.blocks = !slow && whole_rows(pb);
+  if (!slow && !pb.blocks && (plan_tall(pb, item) || plan_direct(pb, item))) return;
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;
@@ -234,8 +233,8 @@ i64 most_windows(const Axis& axis) {
 
 bool plan_gather(Problem& pb) {
   pb.gather = 0;
-  const bool picks = pb.op == Op::max || pb.op == Op::min;
-  if (pb.in != pb.out || !is_float(pb.in) || pb.op == Op::lp || (picks && pb.offset_bytes > 1)) return false;
+  const bool picks = pb.op == Op::max || pb.op == Op::min, sums = pb.op == Op::avg || pb.op == Op::sum;
+  if (pb.in != pb.out || !is_float(pb.in) || !(picks || sums) || (picks && pb.offset_bytes > 1)) return false;
   pb.gather_terms = 1;
   pb.gather_rows = pb.planes;
   for (int a = 0; a < pb.n_axes; ++a) {

@@ -120,8 +120,13 @@ inline i64 linear_backward(const Problem& pb, const Call& call, i64 begin, i64 e
   return 0;
 }
 
+UnitFn gather_fn(const Problem& pb) {
+  if (pb.in == Dtype::f64) return gather_backward<double, double, false>;
+  return pb.in == Dtype::f32 ? gather_backward<float, double, false> : PW_ISA_NAME(gather_narrow)(pb, false);
+}
+
 }  // namespace
 
-UnitFn PW_ISA_NAME(back_linear)(const Problem& pb) { return pb.gather ? gather_fn<false>(pb) : linear_backward; }
+UnitFn PW_ISA_NAME(back_linear)(const Problem& pb) { return pb.gather ? gather_fn(pb) : linear_backward; }
 
 }  // namespace poolwise

@@ -195,11 +195,17 @@ UnitFn select_fn(const Problem& pb) {
   return select_for_offsets<double, kSigned>(pb);
 }
 
+UnitFn gather_fn(const Problem& pb) {
+  if (pb.in == Dtype::f64) return gather_backward<double, double, true>;
+  if (pb.in == Dtype::f32 && pb.gather_terms == 1) return gather_backward<float, float, true>;
+  return pb.in == Dtype::f32 ? gather_backward<float, double, true> : PW_ISA_NAME(gather_narrow)(pb, true);
+}
+
 }  // namespace
 
 UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign) {
   if (with_sign) return select_fn<true>(pb);
-  return pb.gather ? gather_fn<true>(pb) : select_fn<false>(pb);
+  return pb.gather ? gather_fn(pb) : select_fn<false>(pb);
 }
 
 }  // namespace poolwise

@@ -320,18 +320,5 @@ i64 gather_backward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   return 0;
 }
 
-template <bool kSelect>
-UnitFn gather_fn(const Problem& pb) {
-  switch (pb.in) {
-    case Dtype::f16: return gather_backward<F16, double, kSelect>;
-    case Dtype::bf16: return gather_backward<BF16, double, kSelect>;
-    case Dtype::f64: return gather_backward<double, double, kSelect>;
-    default: break;
-  }
-  if constexpr (kSelect)
-    if (pb.gather_terms == 1) return gather_backward<float, float, kSelect>;
-  return gather_backward<float, double, kSelect>;
-}
-
 }  // namespace
 }  // namespace poolwise

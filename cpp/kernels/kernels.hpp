@@ -12,12 +12,15 @@
 namespace poolwise {
 
 UnitFn PW_ISA_NAME(compare)(const Problem& pb, bool with_offsets);
+UnitFn PW_ISA_NAME(compare_narrow)(const Problem& pb, bool with_offsets);
 UnitFn PW_ISA_NAME(average)(const Problem& pb);
+UnitFn PW_ISA_NAME(average_narrow)(const Problem& pb);
 UnitFn PW_ISA_NAME(power)(const Problem& pb);
 UnitFn PW_ISA_NAME(median)(const Problem& pb, bool positions);
 UnitFn PW_ISA_NAME(blur)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign);
 UnitFn PW_ISA_NAME(back_linear)(const Problem& pb);
+UnitFn PW_ISA_NAME(gather_narrow)(const Problem& pb, bool select);
 UnitFn PW_ISA_NAME(back_power)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_median)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_blur)(const Problem& pb);

@@ -1,0 +1,531 @@
+// max and min: which of two elements a window keeps, with or without its position.
+#pragma once
+
+#include "blocks.hpp"
+#include "half.hpp"
+#include "tall.hpp"
+
+namespace poolwise {
+namespace {
+
+// Compiling each of max, min, signed, unsigned, magnitude for each dtype took minutes, so one family per lane type
+// serves them all: elements are masked as they are read, (x & keep) ^ flip, so that the greatest is wanted; and
+// masked back as they are written.
+//   integers  flip all bits for min (complement reverses the order), and the sign bit too where unsigned
+//   floats    flip the sign bit for min; keep all but the sign bit for the greatest magnitude
+struct Masks {
+  u64 keep, flip;
+  int infinity;  // of a 16-bit float format
+};
+
+inline Masks masks_for(const Problem& pb) {
+  const u64 sign = 1ull << (8 * dtype_bytes(pb.in) - 1);
+  Masks m{~0ull, 0, pb.in == Dtype::f16 ? F16::kInfinity : BF16::kInfinity};
+  if (is_float(pb.in)) {
+    if (pb.op == Op::lp) m.keep = ~sign;
+    if (pb.op == Op::min) m.flip = sign;
+  } else {
+    const bool has_sign = pb.in == Dtype::i8 || pb.in == Dtype::i16 || pb.in == Dtype::i32 || pb.in == Dtype::i64;
+    if (pb.op == Op::min) m.flip = ~0ull;
+    if (!has_sign) m.flip ^= sign;
+  }
+  return m;
+}
+
+// An Order says whether `x` replaces `kept`, an earlier element of the window. The comparison is strict, so the first
+// of equal elements stays (and with it the sign of zero); a NaN replaces anything but an earlier NaN. The same text
+// serves scalars and vectors.
+//
+// Most arrays hold nothing special: no NaN, and for half types no negative zero. There one instruction takes the greater
+// (kHasPlain): inspect() looks at each row first, which costs a tenth of what it saves.
+template <class L>
+struct IntegerOrder {
+  using Lane = L;
+  using Bits = L;
+  static constexpr bool kHasPlain = false;
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return x > kept; }
+  static Bits least(int) { return static_cast<Bits>(1ull << (8 * sizeof(L) - 1)); }
+};
+
+template <class L, class B>
+struct FloatOrder {
+  using Lane = L;
+  using Bits = B;
+  static constexpr bool kHasPlain = true, kZeroIsSpecial = false;
+  // The machine's max is `x > kept ? x : kept`: the first of two equal zeros stays.
+  template <class V>
+  static inline __attribute__((always_inline)) V greater(V kept, V x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && sizeof(L) == 4) return (V)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)kept);
+    else if constexpr (sizeof(V) == 64) return (V)_mm512_maskz_max_pd(0xff, (__m512d)x, (__m512d)kept);
+    else
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32 && sizeof(L) == 4) return (V)_mm256_max_ps((__m256)x, (__m256)kept);
+    else if constexpr (sizeof(V) == 32) return (V)_mm256_max_pd((__m256d)x, (__m256d)kept);
+    else
+#endif
+    return x > kept ? x : kept;
+  }
+  template <class V>
+  static inline __attribute__((always_inline)) V plain(V v) { return v; }
+  static bool special(Bits largest, Bits, int) {
+    constexpr Bits infinity = sizeof(L) == 4 ? static_cast<Bits>(0x7f800000) : static_cast<Bits>(0x7ff0000000000000);
+    return largest > infinity;
+  }
+  static Bits least(int) { return __builtin_bit_cast(Bits, static_cast<L>(-__builtin_inf())); }
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return (!(x <= kept)) & (kept == kept); }
+};
+
+// Half types compare as 16-bit integers: no conversion, and twice the lanes of float. The key is the signed magnitude
+// (so both zeros are 0), and one value above everything for all NaN.
+struct HalfOrder {
+  using Lane = std::int16_t;
+  using Bits = std::int16_t;
+  static constexpr bool kHasPlain = true, kZeroIsSpecial = true;
+  template <class V>
+  static inline __attribute__((always_inline)) V greater(V kept, V x) { return x > kept ? x : kept; }
+  // Integers in the order of the numbers, and back.
+  template <class V>
+  static inline __attribute__((always_inline)) V plain(V v) { return v ^ ((v >> 15) & 0x7fff); }
+  static bool special(Bits largest, Bits least, int infinity) { return largest > infinity || least == -0x8000; }
+  static Bits least(int infinity) { return static_cast<Bits>(infinity | 0x8000); }
+  static inline __attribute__((always_inline)) auto key(auto v, int infinity) {
+    using V = decltype(v);
+    const V magnitude = v & 0x7fff;
+    const V negative = v >> 15;
+    const V value = (magnitude ^ negative) - negative;
+    const V nan = magnitude | 0x7fff;
+    return magnitude > static_cast<Lane>(infinity) ? nan : value;
+  }
+  static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int infinity) {
+    return key(x, infinity) > key(kept, infinity);
+  }
+};
+
+// How two elements are compared: by the definition whatever they are, or by one instruction where nothing special is near.
+enum class Mode { exact, plain };
+
+struct NoPosition {};
+
+// P: the lane type in which positions are kept while reducing, as wide as the value's lanes, so that one comparison mask
+// serves both; or NoPosition.
+template <class Order, class P>
+struct CompareFamily {
+  using Lane = typename Order::Lane;
+  using Element = Lane;
+  static constexpr bool kPositions = !same<P, NoPosition>;
+  static constexpr bool kVectors = true;
+  static constexpr bool kMayPrepare = true;
+  static constexpr i64 kLongWindow = 32;
+  static constexpr bool kRepeats = true;  // an element may be combined twice
+
+  struct Row {
+    Lane* value;
+    P* position;
+    Row at(i64 n) const {
+      if constexpr (kPositions) return {value + n, position + n}; else return {value + n, nullptr};
+    }
+    Row line(i64 n) const { return at(n); }
+    bool is(Row other) const { return value == other.value; }
+  };
+
+  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)), inspects(kInspects && worth_inspecting(pb)) {
+    gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+  }
+
+  // What loses against everything but its own equal.
+  Lane nothing() const {
+    using Bits = typename Order::Bits;
+    if (pb.op == Op::lp) return Lane{};
+    const Bits least = Order::least(masks.infinity);
+    return __builtin_bit_cast(Lane, static_cast<Bits>(least ^ static_cast<Bits>(masks.flip)));
+  }
+
+  // Whether an element has the bits of a result.
+  bool same_bits(Lane x, Lane result) const {
+    using Bits = typename Order::Bits;
+    return __builtin_bit_cast(Bits, seen(x)) == __builtin_bit_cast(Bits, flipped(result));
+  }
+
+  Row take_row(Scratch& scratch, i64 n) const {
+    Row row{scratch.take<Lane>(n), nullptr};
+    if constexpr (kPositions) row.position = scratch.take<P>(n);
+    return row;
+  }
+
+  static i64 element_size() { return 1; }
+  bool prepares() const { return gathers; }
+
+  __attribute__((noinline)) void prepare(const Element* from, i64 positions, Lane* to) const {
+    const i64 stride = pb.axes[pb.n_axes - 1].stride_in;
+    for (i64 p = 0; p < positions; ++p)
+      for (i64 c = 0; c < pb.inner; ++c) *to++ = from[p * stride + c * pb.inner_stride];
+  }
+
+  template <class V>
+  static inline __attribute__((always_inline)) V masked(V v, u64 keep, u64 flip) {
+    using Bits = typename Order::Bits;
+    using B = Like<Bits, V, Lane>;
+    return __builtin_bit_cast(V, static_cast<B>((__builtin_bit_cast(B, v) & static_cast<Bits>(keep)) ^ static_cast<Bits>(flip)));
+  }
+  template <class V>
+  inline __attribute__((always_inline)) V seen(V v) const { return masked(v, masks.keep, masks.flip); }
+  // Partial results are kept as they will be written, so reading one back masks with `flip` alone.
+  template <class V>
+  inline __attribute__((always_inline)) V flipped(V v) const { return masked(v, ~0ull, masks.flip); }
+
+  // take ? x : kept. For scalars without a branch: one was mispredicted at every edge of every row.
+  template <class M, class V>
+  static inline __attribute__((always_inline)) V chosen(M take, V x, V kept) {
+    if constexpr (same<V, Lane>) {
+      using Bits = typename Order::Bits;
+      const Bits mask = static_cast<Bits>(-static_cast<Bits>(take));
+      return __builtin_bit_cast(V, static_cast<Bits>((__builtin_bit_cast(Bits, x) & mask) | (__builtin_bit_cast(Bits, kept) & ~mask)));
+    } else {
+      return take ? x : kept;
+    }
+  }
+
+  // What a value is compared as, and back.
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V entered(V v, u64 keep, u64 flip) {
+    if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(masked(v, ~0ull, flip));
+  }
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V left(V v, u64 flip) {
+    if constexpr (kMode == Mode::exact) return masked(v, ~0ull, flip); else return masked(Order::plain(v), ~0ull, flip);
+  }
+
+  // Whether x takes the place of `kept`.
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) auto replaces(V kept, V x, int infinity) {
+    if constexpr (kMode == Mode::exact) return Order::replaces(kept, x, infinity); else return x > kept;
+  }
+
+  template <Mode kMode, class V>
+  static inline __attribute__((always_inline)) V better(V kept, V x, int infinity) {
+    if constexpr (kMode == Mode::exact) return chosen(Order::replaces(kept, x, infinity), x, kept);
+    else return Order::greater(kept, x);
+  }
+
+  // Calls f.operator()<Mode>() with the mode that the rows seen so far allow.
+  template <class Body>
+  inline __attribute__((always_inline)) void in_mode(Body&& body) const {
+    if constexpr (Order::kHasPlain) {
+      if (plain) return body.template operator()<Mode::plain>();
+    }
+    body.template operator()<Mode::exact>();
+  }
+
+  // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
+  template <Mode kMode, int S, int K>
+  __attribute__((noinline)) void across_fixed(const Lane* const* sources, const i64* marks, int k, i64 n, i64 stride, Row dst,
+                                              bool accumulate, Lines lines) const {
+    // Copies that no store can alias stay in registers.
+    const Masks masks = this->masks;
+    const Lane* src[kGroup];
+    const int many = K > 0 ? K : k;
+    for (int s = 0; s < many; ++s) src[s] = sources[s];
+    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      auto from = [&](const Lane* p) __attribute__((always_inline)) {
+        V v;
+        if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i);
+        return entered<kMode>(v, masks.keep, masks.flip);
+      };
+      if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
+      V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
+      if constexpr (!kPositions) {
+        if constexpr (K > 0) {
+#pragma GCC unroll 8
+          for (int s = 1; s < K; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
+        } else {
+          for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
+        }
+        store(dst.value + i, left<kMode>(kept, masks.flip));
+      } else {
+        using VP = Like<P, V, Lane>;
+        VP at = accumulate ? load<VP>(dst.position + i) : VP{} + static_cast<P>(marks[0]);
+        for (int s = accumulate ? 0 : 1; s < many; ++s) {
+          const V x = from(src[s]);
+          const auto take = replaces<kMode>(kept, x, masks.infinity);
+          kept = chosen(take, x, kept);
+          at = take ? VP{} + static_cast<P>(marks[s]) : at;
+        }
+        store(dst.value + i, left<kMode>(kept, masks.flip));
+        store(dst.position + i, at);
+      }
+    };
+    // What was kept already is not replaced by the same sources again.
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Lane, S != 0 && kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+      for (int s = 0; s < many; ++s) src[s] += lines.from;
+    }
+  }
+
+  template <int S>
+  void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate,
+              Lines lines = {1, 0, 0}) const {
+    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+      if constexpr (!kPositions && S > 0) {
+        if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 4 && !accumulate) return across_fixed<kMode, S, 4>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, S == 1 ? 5 : 0>(src, marks, k, n, stride, dst, false, lines);
+      }
+      across_fixed<kMode, S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
+    });
+  }
+
+  void merge(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate, Lines lines = {1, 0, 0}) const {
+    if constexpr (!kPositions) {
+      const Lane* src[kGroup] = {};
+      for (int r = 0; r < k; ++r) src[r] = rows[r].value;
+      // Masking twice with `keep` changes nothing.
+      across<1>(src, marks, k, n, 1, dst, accumulate, lines);
+    } else {
+      in_mode([&]<Mode kMode>() __attribute__((always_inline)) { merge_positions<kMode>(rows, marks, k, n, dst, accumulate, lines); });
+    }
+  }
+
+  template <Mode kMode>
+  __attribute__((noinline)) void merge_positions(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate,
+                                                 Lines lines) const {
+    const Masks masks = this->masks;
+    auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
+    i64 shift = 0;
+    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+      using VP = Like<P, V, Lane>;
+      V kept = flipped(load<V>(accumulate ? dst.value + i : rows[0].value + shift + i));
+      VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + shift + i) + static_cast<P>(marks[0]);
+      for (int r = accumulate ? 0 : 1; r < k; ++r) {
+        const V x = flipped(load<V>(rows[r].value + shift + i));
+        const VP there = load<VP>(rows[r].position + shift + i) + static_cast<P>(marks[r]);
+        const auto take = replaces<kMode>(kept, x, masks.infinity);
+        kept = chosen(take, x, kept);
+        at = take ? there : at;
+      }
+      store(dst.value + i, left<kMode>(kept, masks.flip));
+      store(dst.position + i, at);
+    };
+    for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+      sweep<Lane, kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+    }
+  }
+
+  // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
+  // strip is compared with care.
+  static constexpr bool kInspects = Order::kHasPlain;
+  // With kZeros a negative zero is special too.
+  template <bool kZeros = false>
+  __attribute__((noinline)) void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
+    if constexpr (kInspects) {
+      using Bits = typename Order::Bits;
+      using V = Vector<Bits, kVectorBytes>;
+      constexpr Bits magnitude = static_cast<Bits>(~(1ull << (8 * sizeof(Lane) - 1)));
+      constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+      V most{}, least{};
+      Bits most_one = 0, least_one = 0;
+      auto look = [&]<class T>(T& most, T& least, T v) __attribute__((always_inline)) {
+        const T size = v & magnitude;
+        most = size > most ? size : most;
+        if constexpr (kZeros || Order::kZeroIsSpecial) least = v < least ? v : least;
+      };
+      for (i64 l = 0; l < count; ++l, p += pitch) {
+        if (n >= lanes) {
+          for (i64 i = 0; i + lanes < n; i += lanes) look(most, least, load<V>(p + i));
+          look(most, least, load<V>(p + n - lanes));
+        } else {
+          for (i64 i = 0; i < n; ++i) look(most_one, least_one, __builtin_bit_cast(Bits, p[i]));
+        }
+      }
+      for (i64 l = 0; l < lanes; ++l) {
+        most_one = most[l] > most_one ? most[l] : most_one;
+        least_one = least[l] < least_one ? least[l] : least_one;
+      }
+      if (Order::special(most_one, least_one, masks.infinity) || (kZeros && least_one == static_cast<Bits>(~magnitude))) plain = false;
+    }
+  }
+  void begin() { plain = inspects; }
+
+  // Whether the elements seen since begin_unordered() may be combined in any order: equal ones have equal bits.
+  void begin_unordered() { plain = kInspects; }
+  bool unordered([[maybe_unused]] const Lane* p, [[maybe_unused]] i64 n) {
+    if constexpr (kInspects) {
+      if (pb.op == Op::lp) return false;
+      inspect<true>(p, n, 1, 0);
+      return plain;
+    }
+    return true;
+  }
+
+  // Elements of a row into one.
+  void fold(Row from, i64 n, Row to) const {
+    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+      Lane kept = entered<kMode>(from.value[0], ~0ull, masks.flip);
+      for (i64 i = 1; i < n; ++i) kept = better<kMode>(kept, entered<kMode>(from.value[i], ~0ull, masks.flip), masks.infinity);
+      *to.value = left<kMode>(kept, masks.flip);
+    });
+  }
+
+  // Looking costs as much as one careful comparison: it pays where each element is compared several times.
+  static bool worth_inspecting(const Problem& pb) {
+    double each = 0, outputs = 1;  // per element of x
+    for (int a = pb.n_axes - 1; a >= 0; --a) {
+      const double stride = static_cast<double>(pb.axes[a].stride);
+      each += outputs * static_cast<double>(pb.axes[a].radix - 1) / stride;
+      outputs /= stride;
+    }
+    return pb.op != Op::lp && each >= 3;
+  }
+
+  // One long contiguous window. Lanes lose the order within the window, but only zeros and NaN can be equal and yet
+  // differ: those, and positions, are found again by a search that stops at the first.
+  __attribute__((noinline)) void segment(const Lane* p, i64 n, i64 mark, Row dst, bool accumulate) const {
+    constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+    using V = Vector<Lane, kVectorBytes>;
+    Lane best = seen<Lane>(p[0]);
+    i64 i = 0;
+    if (n >= 2 * lanes) {
+      V kept = seen<V>(load<V>(p));
+      for (i = lanes; i + lanes <= n; i += lanes) {
+        const V x = seen<V>(load<V>(p + i));
+        kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
+      }
+      for (i64 l = 0; l < lanes; ++l) {
+        const Lane x = kept[l];
+        best = Order::replaces(best, x, masks.infinity) ? x : best;
+      }
+    }
+    for (; i < n; ++i) {
+      const Lane x = seen<Lane>(p[i]);
+      best = Order::replaces(best, x, masks.infinity) ? x : best;
+    }
+    i64 first = 0;
+    if (kPositions || Order::kHasPlain) {
+      // The first element that nothing replaces is the first that `best` does not replace.
+      while (Order::replaces(seen<Lane>(p[first]), best, masks.infinity)) ++first;
+      best = seen<Lane>(p[first]);
+    }
+    if (accumulate && !Order::replaces(flipped(*dst.value), best, masks.infinity)) return;
+    *dst.value = flipped(best);
+    if constexpr (kPositions) *dst.position = static_cast<P>(mark + first);
+  }
+
+  const Problem& pb;
+  Masks masks;
+  bool inspects;
+  bool gathers;
+  bool plain = false;  // nothing special was seen since begin()
+};
+
+template <class Off, class P>
+void store_offsets(const P* from, i64 n, void* to) {
+  Off* off = static_cast<Off*>(to);
+  for (i64 i = 0; i < n; ++i) off[i] = static_cast<Off>(from[i]);
+}
+
+// Offsets that lanes are too narrow for, of outputs at..at+n-1 of a plane: the element that was kept is the first with the
+// bits of the result.
+template <class F>
+void find_offsets(const F& family, const typename F::Lane* x, const typename F::Lane* y, i64 at, i64 n, void* offsets) {
+  const Problem& pb = family.pb;
+  for (i64 e = at; e < at + n; ++e) {
+    Window w[kMaxAxes];
+    i64 j[kMaxAxes] = {}, rest = e / pb.inner, offset = 0;
+    for (int a = pb.n_axes - 1; a >= 0; --a) {
+      w[a] = window_at(pb.axes[a], rest % pb.axes[a].n_out);
+      rest /= pb.axes[a].n_out;
+    }
+    for (int a = 0; a >= 0;) {
+      i64 from = e % pb.inner * pb.inner_stride;
+      offset = 0;
+      for (a = 0; a < pb.n_axes; ++a) {
+        from += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
+        offset += j[a] * pb.axes[a].offset_unit;
+      }
+      if (family.same_bits(x[from], y[e - at])) break;
+      for (a = pb.n_axes - 1; a >= 0 && ++j[a] == w[a].count; --a) j[a] = 0;
+    }
+    switch (pb.offset_bytes) {
+      case 1: static_cast<std::uint8_t*>(offsets)[e - at] = static_cast<std::uint8_t>(offset); break;
+      case 2: static_cast<std::uint16_t*>(offsets)[e - at] = static_cast<std::uint16_t>(offset); break;
+      case 4: static_cast<std::int32_t*>(offsets)[e - at] = static_cast<std::int32_t>(offset); break;
+      default: static_cast<i64*>(offsets)[e - at] = offset;
+    }
+  }
+}
+
+template <class Order, class P>
+i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  using F = CompareFamily<Order, P>;
+  using Lane = typename F::Lane;
+  F family(pb);
+  Scratch scratch{memory};
+  P* positions = nullptr;
+  const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
+  const i64 tile = pb.strip ? pb.block * pb.strip * pb.inner : pb.tile * pb.axes[pb.split].out_block;
+  // Positions go straight to the caller's array where its items are as wide as P.
+  const bool direct = F::kPositions && static_cast<int>(sizeof(P)) == pb.offset_bytes;
+  if constexpr (F::kPositions)
+    if (!direct) positions = scratch.take<P>(tile);
+  auto* y = static_cast<Lane*>(call.y);
+  auto destination = [&](i64 at) {
+    typename F::Row row{y + at, nullptr};
+    if constexpr (F::kPositions) row.position = direct ? static_cast<P*>(call.offsets) + at : positions;
+    return row;
+  };
+  auto finish = [&](const Lane* x, i64 at, i64 n, typename F::Row row) {
+    char* offsets = static_cast<char*>(call.offsets) + at * pb.offset_bytes;
+    if constexpr (F::kPositions) {
+      if (direct) return;
+      switch (pb.offset_bytes) {
+        case 1: return store_offsets<std::uint8_t>(row.position, n, offsets);
+        case 2: return store_offsets<std::uint16_t>(row.position, n, offsets);
+        default: return store_offsets<std::int32_t>(row.position, n, offsets);
+      }
+    } else if (call.offsets) {
+      find_offsets(family, x, row.value, at % pb.out_plane, n, offsets);
+    }
+  };
+  if (pb.strip) {
+    // Values and positions are the same distance apart, and those kept aside have no room between strips.
+    const bool whole = direct || (!F::kPositions && !call.offsets) || pb.strip * pb.inner == row_elements;
+    return with_walk(pb, family, scratch, whole ? pb.block : 1, [&](auto& walk) {
+      if (!memory) return static_cast<i64>(scratch.used);
+      walk.run(
+          call.x, begin, end,
+          [&](i64 at, i64& pitch, i64, i64, i64) {
+            pitch = row_elements;
+            return destination(at);
+          },
+          [&](const Lane* x, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
+            finish(x, at, rows * (hi - lo) * pb.inner, row);
+          });
+      return i64{0};
+    });
+  }
+  return with_general_walk(pb, family, scratch, F::kPositions || call.offsets, [&](auto& walk) {
+    if (!memory) return static_cast<i64>(scratch.used);
+    walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
+      finish(x, at, (hi - lo) * pb.axes[pb.split].out_block, row);
+    });
+    return i64{0};
+  });
+}
+
+template <class Order>
+UnitFn compare_of(const Problem& pb, bool with_offsets) {
+  using Lane = typename Order::Lane;
+  if (!with_offsets || pb.offset_bytes > static_cast<int>(sizeof(Lane))) return compare_forward<Order, NoPosition>;
+  if constexpr (sizeof(Lane) == 8) return compare_forward<Order, i64>;
+  else if constexpr (sizeof(Lane) == 1) return compare_forward<Order, std::uint8_t>;
+  else if constexpr (sizeof(Lane) == 2) return compare_forward<Order, std::uint16_t>;
+  else return compare_forward<Order, std::int32_t>;
+}
+
+}  // namespace
+}  // namespace poolwise
