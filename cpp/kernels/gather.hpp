@@ -8,6 +8,7 @@
 #pragma once
 
 #include "lanes.hpp"
+#include "rows.hpp"
 
 namespace poolwise {
 namespace {
@@ -152,18 +153,20 @@ class Gather {
     const Range* columns = cover_[pb_.n_axes - 1];
     auto one_by_one = [&](i64 begin, i64 end) {
       for (i64 p = begin; p < end; ++p) {
-        const int k = sources(p, columns[p], sources_);
-        for (i64 l = 0; l < count; ++l) sum(k, l * y_step, inner, to + l * to_step + p * inner);
+        sum(0, sources(p, columns[p], sources_), inner, to + p * inner, Lines{count, y_step, to_step});
       }
     };
+    // Rows that are asked for in advance: what the processor looks ahead on its own ends with the row.
+    const i64 bytes = last_.size_in * inner * static_cast<i64>(sizeof(Lane)), far = (kAhead + bytes - 1) / max_of(bytes, 1);
+    far_y_ = far * y_step;
+    far_to_ = far * to_step;
     one_by_one(0, lo_);
     if (s == 1) {
       if (lo_ < hi_) {
-        const int k = sources(lo_, columns[lo_], sources_);
-        for (i64 l = 0; l < count; ++l) sum(k, l * y_step, (hi_ - lo_) * inner, to + l * to_step + lo_ * inner);
+        sum(0, sources(lo_, columns[lo_], sources_), (hi_ - lo_) * inner, to + lo_ * inner, Lines{count, y_step, to_step});
       }
     } else if (inner > 1) {
-      one_by_one(lo_, hi_);
+      by_residue(to, count, y_step, to_step);
     } else if (s == 2) {
       if (lo_ < hi_) {
         const int first = sources(lo_, columns[lo_], sources_);
@@ -175,12 +178,29 @@ class Gather {
       for (i64 residue = 0; n > 0 && residue < s; ++residue) {
         const int k = sources(lo_ + residue, columns[lo_ + residue], sources_);
         for (i64 l = 0; l < count; ++l) {
-          sum(k, l * y_step, n, residue_);
+          sum(0, k, n, residue_, Lines{1, 0, 0}, l * y_step);
           for (i64 i = 0; i < n; ++i) to[l * to_step + lo_ + i * s + residue] = residue_[i];
         }
       }
     }
     one_by_one(hi_, last_.size_in);
+  }
+
+  // The interior at larger strides, channels side by side.
+  void by_residue(Lane* to, i64 count, i64 y_step, i64 to_step) {
+    const i64 inner = pb_.inner, s = last_.stride;
+    if (lo_ >= hi_) return;
+    // As many residues at once as there is room for: all, but for strides beyond a window.
+    for (i64 residue = 0, next; residue < s; residue = next) {
+      int ends[kMostTerms], k = 0;
+      for (next = residue; next < s && next - residue < kMostTerms && k <= kMostTerms; ++next)
+        ends[next - residue] = k += sources(lo_ + next, cover_[pb_.n_axes - 1][lo_ + next], sources_ + k);
+      for (i64 l = 0; l < count; ++l)
+        for (i64 p = lo_, from = l * y_step; p < hi_; p += s, from += inner)
+          for (i64 r = residue; r < next; ++r)
+            sum(r > residue ? ends[r - residue - 1] : 0, ends[r - residue], inner, to + l * to_step + (p + r) * inner,
+                Lines{1, 0, 0}, from);
+    }
   }
 
   // U vectors of sums of sources begin..end-1, from element i of each.
@@ -193,6 +213,14 @@ class Gather {
 #pragma GCC unroll 4
       for (int u = 0; u < U; ++u) {
         const i64 at = i + u * lanes;
+#if defined(__AVX512F__)
+        // What was not chosen becomes zero as it is converted, which saves an instruction of the busiest port.
+        if constexpr (kSelect && sizeof(V) == 64 && same<T, float> && same<Acc, double>) {
+          const __mmask8 mask = static_cast<__mmask8>(chosen_mask<8>(s.chosen + at, s.code));
+          total[u] += (V)_mm512_maskz_cvtps_pd(mask, _mm256_loadu_ps(s.g + at));
+          continue;
+        }
+#endif
         V g;
         if constexpr (same<T, Acc>) g = load<V>(s.g + at);
         else g = widen_lanes<T, V, Acc>(load<Like<Lane, V, Acc>>(s.g + at));
@@ -202,17 +230,27 @@ class Gather {
     }
   }
 
+#if defined(__AVX512F__)
+  template <int lanes>
+  static inline __attribute__((always_inline)) __mmask16 chosen_mask(const std::uint8_t* chosen, i64 code) {
+    __m128i bytes{};
+    __builtin_memcpy(&bytes, chosen, lanes);
+    return _mm_cmpeq_epi8_mask(bytes, _mm_set1_epi8(static_cast<char>(code)));
+  }
+#endif
+
   template <class V>
   static inline __attribute__((always_inline)) V add_where(V total, V g, const std::uint8_t* chosen, i64 code) {
     if constexpr (same<V, Acc>) {
-      return *chosen == code ? total + g : total;
+      // Without a branch, which nobody can predict. (A sum that starts from +0 is never -0: adding zero changes nothing.)
+      using Bits = typename Choose<sizeof(Acc) == 8, i64, std::int32_t>::type;
+      const Bits mask = -static_cast<Bits>(*chosen == code);
+      return total + __builtin_bit_cast(Acc, static_cast<Bits>(__builtin_bit_cast(Bits, g) & mask));
     } else {
       constexpr int lanes = sizeof(V) / sizeof(Acc);
 #if defined(__AVX512F__)
       if constexpr (sizeof(V) == 64) {
-        __m128i bytes{};
-        __builtin_memcpy(&bytes, chosen, lanes);
-        const __mmask16 mask = _mm_cmpeq_epi8_mask(bytes, _mm_set1_epi8(static_cast<char>(code)));
+        const __mmask16 mask = chosen_mask<lanes>(chosen, code);
         if constexpr (lanes == 16) return (V)_mm512_mask_add_ps((__m512)total, mask, (__m512)total, (__m512)g);
         else return (V)_mm512_mask_add_pd((__m512d)total, static_cast<__mmask8>(mask), (__m512d)total, (__m512d)g);
       }
@@ -241,27 +279,39 @@ class Gather {
     if constexpr (same<T, Acc>) return v; else return narrow_lanes<T, V, Acc>(v);
   }
 
-  // The first k sources, from element `from` on, into n elements.
-  __attribute__((noinline)) void sum(int k, i64 from, i64 n, Lane* to) const {
+  void fetch_ahead(int k, i64 from, i64 at, const Lane* to, i64 bytes) const {
+    for (i64 b = 0; b < bytes; b += 64) {
+      __builtin_prefetch(to + at + far_to_ + b / static_cast<i64>(sizeof(Lane)), 1);
+      if (k > 0) __builtin_prefetch(sources_[k - 1].g + from + at + far_y_ + b / static_cast<i64>(sizeof(Lane)));
+    }
+    if constexpr (kSelect)
+      if (k > 0) __builtin_prefetch(sources_[k - 1].chosen + from + at + far_y_);
+  }
+
+  // Sources begin..k-1, from element `from` on, into n elements of each line.
+  __attribute__((noinline)) void sum(int begin, int k, i64 n, Lane* to, Lines lines, i64 from = 0) const {
     using V = Vector<Acc, kVectorBytes>;
     constexpr i64 lanes = kVectorBytes / sizeof(Acc);
-    i64 i = 0;
-    for (V total[4]; i + 4 * lanes <= n; i += 4 * lanes) {
-      add_up<V, 4>(0, k, from + i, total);
-      for (int u = 0; u < 4; ++u) store(to + i + u * lanes, narrowed(total[u]));
-    }
-    if (n >= lanes) {
-      // The last vector is moved back to end with the row.
-      for (V total[1]; i < n; i += lanes) {
-        const i64 at = min_of(i, n - lanes);
-        add_up<V, 1>(0, k, from + at, total);
-        store(to + at, narrowed(total[0]));
+    for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
+      i64 i = 0;
+      for (V total[4]; i + 4 * lanes <= n; i += 4 * lanes) {
+        fetch_ahead(k, from, i, to, 4 * lanes * static_cast<i64>(sizeof(Lane)));
+        add_up<V, 4>(begin, k, from + i, total);
+        for (int u = 0; u < 4; ++u) store(to + i + u * lanes, narrowed(total[u]));
       }
-      return;
-    }
-    for (Acc total[1]; i < n; ++i) {
-      add_up<Acc, 1>(0, k, from + i, total);
-      to[i] = narrowed(total[0]);
+      if (n >= lanes) {
+        // The last vector is moved back to end with the row.
+        for (V total[1]; i < n; i += lanes) {
+          const i64 at = min_of(i, n - lanes);
+          add_up<V, 1>(begin, k, from + at, total);
+          store(to + at, narrowed(total[0]));
+        }
+        continue;
+      }
+      for (Acc total[1]; i < n; ++i) {
+        add_up<Acc, 1>(begin, k, from + i, total);
+        to[i] = narrowed(total[0]);
+      }
     }
   }
 
@@ -276,7 +326,10 @@ class Gather {
       add_up<V, U>(half, k, from + at, odd);
       for (int u = 0; u < U; ++u) interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (at + u * lanes), typename CountTo<lanes>::type{});
     };
-    for (; i + 2 * lanes <= n; i += 2 * lanes) pairs.template operator()<2>(i);
+    for (; i + 2 * lanes <= n; i += 2 * lanes) {
+      fetch_ahead(k, from, i, to + i, 4 * lanes * static_cast<i64>(sizeof(Lane)));
+      pairs.template operator()<2>(i);
+    }
     if (n >= lanes) {
       for (; i < n; i += lanes) pairs.template operator()<1>(min_of(i, n - lanes));
       return;
@@ -304,6 +357,7 @@ class Gather {
   Lane* gx_;
   Range* cover_[kMaxAxes] = {};
   Lane* residue_ = nullptr;
+  i64 far_y_ = 0, far_to_ = 0;
   Range across_ = {0, 0};  // rows that are seen alike, on the axis before the last
   i64 lo_ = 0, hi_ = 0;    // positions of the last axis that are
   int rows_ = 0;
