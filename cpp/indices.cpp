@@ -3,11 +3,29 @@
 namespace poolwise {
 namespace {
 
+constexpr i64 kLongestTable = 4096;
+
+// What an offset adds to the index of its window's first element.
+i64 shift_of(const Problem& pb, u64 offset) {
+  i64 shift = 0;
+  for (int a = pb.n_axes - 1; a > 0; --a) {
+    const u64 radix = static_cast<u64>(pb.axes[a].radix);
+    if (radix == 1) continue;
+    shift += static_cast<i64>(offset % radix) * pb.axes[a].step * pb.axes[a].index_stride;
+    offset /= radix;
+  }
+  return shift + static_cast<i64>(offset) * pb.axes[0].step * pb.axes[0].index_stride;
+}
+
 template <class Offset>
 void convert(const Problem& pb, const Offset* offsets, i64* indices, i64 begin, i64 end) {
   const int depth = pb.n_axes - 1;
   const Axis& last = pb.axes[depth];
   if (pb.out_plane == 0) return;
+  // Two divisions took longer than all else; offsets are the caller's data and may lie beyond the table.
+  i64 table[kLongestTable];
+  const i64 known = pb.offset_count <= kLongestTable ? pb.offset_count : 0;
+  for (i64 offset = 0; offset < known; ++offset) table[offset] = shift_of(pb, static_cast<u64>(offset));
   for (i64 plane = begin; plane < end; ++plane) {
     i64 at = plane * pb.out_plane;
     i64 o[kMaxAxes] = {};
@@ -17,15 +35,8 @@ void convert(const Problem& pb, const Offset* offsets, i64* indices, i64 begin, 
       for (i64 i = 0; i < last.n_out; ++i) {
         const i64 first = line + window_at(last, i).start * last.index_stride;
         for (i64 c = 0; c < pb.inner; ++c, ++at) {
-          u64 rest = static_cast<u64>(offsets[at]);
-          i64 index = first;
-          for (int a = depth; a > 0; --a) {
-            const u64 radix = static_cast<u64>(pb.axes[a].radix);
-            if (radix == 1) continue;
-            index += static_cast<i64>(rest % radix) * pb.axes[a].step * pb.axes[a].index_stride;
-            rest /= radix;
-          }
-          indices[at] = index + static_cast<i64>(rest) * pb.axes[0].step * pb.axes[0].index_stride;
+          const u64 offset = static_cast<u64>(offsets[at]);
+          indices[at] = first + (offset < static_cast<u64>(known) ? table[offset] : shift_of(pb, offset));
         }
       }
       int a = depth - 1;
