@@ -94,7 +94,8 @@ def neutral(zero, MINIMUM: tl.constexpr, LOW: tl.constexpr):
     if zero.dtype.is_floating():
         return zero + (float("inf") if MINIMUM else float("-inf"))
     elif zero.dtype.is_int_unsigned():
-        return ~zero if MINIMUM else zero
+        # Not ~zero: that is an exclusive or with -1, which the interpreter of Triton 3.7 cannot put in an unsigned type.
+        return zero - 1 if MINIMUM else zero
     else:
         return ~(zero + LOW) if MINIMUM else zero + LOW
 
