@@ -3,8 +3,6 @@
 namespace poolwise {
 namespace {
 
-constexpr i64 kLongestTable = 4096;
-
 // What an offset adds to the index of its window's first element.
 i64 shift_of(const Problem& pb, u64 offset) {
   i64 shift = 0;

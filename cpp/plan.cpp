@@ -18,16 +18,12 @@ constexpr i64 kLargest = i64{1} << 62;
 constexpr i64 kRingBytes = 512 << 10;
 constexpr i64 kTileBytes = 16 << 10;
 constexpr i64 kBackTileBytes = 128 << 10;
-constexpr i64 kLongestTable = 4096;
 constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
-constexpr i64 kMostSources = 16;       // kGroup in kernels/walk.hpp
-constexpr i64 kFewSources = 8;         // the same in kernels/tall.hpp
 constexpr i64 kLongestTower = 1 << 16;
 constexpr i64 kTallBytes = 1 << 20;
 constexpr i64 kTallUnits = 8;
-constexpr i64 kMostTerms = 32;  // the same in kernels/gather.hpp
 constexpr i64 kGatherBytes = 256 << 10;
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
@@ -110,10 +106,10 @@ i64 partial_bytes(const Problem& pb) {
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
-  if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || last.radix > kMostSources || outer.radix > kMostSources) return false;
+  if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || last.radix > kGroup || outer.radix > kGroup) return false;
   if (pb.n_axes == 2 && outer.ring > 0)
     for (pb.slots = 1; pb.slots < outer.ring;) pb.slots *= 2;
-  else if (pb.n_axes == 2 && outer.radix * last.radix > kMostSources)
+  else if (pb.n_axes == 2 && outer.radix * last.radix > kGroup)
     return false;
   const i64 one = product(item * std::max<i64>(pb.slots, 1), std::max<i64>(pb.inner, 1), "the size of a strip");
   if (pb.slots > 0 && one > kRingBytes) {  // even one column is too much to keep
@@ -157,8 +153,8 @@ bool of_one_length(const Axis& axis) {
 bool plan_tall(Problem& pb, i64 item) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
   if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || !(shares_much(last) || shares_much(outer))) return false;
-  if (last.radix > kMostSources && !shares_much(last) && pb.inner < 8) return false;
-  if (pb.n_axes == 2 && (!of_one_length(outer) || (outer.radix > kMostSources && !shares_much(outer)))) return false;
+  if (last.radix > kGroup && !shares_much(last) && pb.inner < 8) return false;
+  if (pb.n_axes == 2 && (!of_one_length(outer) || (outer.radix > kGroup && !shares_much(outer)))) return false;
   if (last.radix >= kLongestTower) return false;
   const i64 rows = (pb.n_axes == 2 ? outer.radix : 0) + 20;
   const i64 column = product(item * rows, std::max<i64>(pb.inner, 1), "the size of a strip"), n_out = std::max<i64>(last.n_out, 1);
@@ -331,19 +327,7 @@ void plan(Problem& pb) {
 std::vector<Target> make_targets(const Problem& pb) {
   std::vector<Target> table;
   if (pb.offset_count > kLongestTable) return table;
-  for (i64 offset = 0; offset < pb.offset_count; ++offset) {
-    Target t{0, 0, 0};
-    i64 rest = offset;
-    for (int a = pb.n_axes - 1; a >= pb.back_split; --a) {
-      const Axis& axis = pb.axes[a];
-      const i64 j = rest % axis.radix;
-      rest /= axis.radix;
-      t.shift += j * axis.step * axis.in_block;
-      if (a == pb.back_split) t.row = j * axis.step;
-    }
-    t.prefix = rest;
-    table.push_back(t);
-  }
+  for (i64 offset = 0; offset < pb.offset_count; ++offset) table.push_back(decoded(pb, offset));
   return table;
 }
 

@@ -14,6 +14,12 @@ using u64 = std::uint64_t;
 
 inline constexpr int kMaxAxes = 16;
 
+// What the plan promises a walk, and the walk has room for.
+inline constexpr int kGroup = 16;       // sources combined in one pass over a row
+inline constexpr int kFewSources = 8;   // positions of a long window's last axis that are combined as they are (tall.hpp)
+inline constexpr int kMostTerms = 32;   // windows that see one element (gather.hpp)
+inline constexpr i64 kLongestTable = 4096;  // entries of a table by offset
+
 enum class Op { max, min, avg, sum, lp, median, blur };
 
 enum class Dtype { boolean, u8, u16, u32, u64, i8, i16, i32, i64, f16, bf16, f32, f64 };
@@ -171,6 +177,19 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
     if (window_at(axis, mid).start < p + (axis.step - 1)) lo = mid + 1; else hi = mid;
   }
   return lo;
+}
+
+[[maybe_unused]] static Target decoded(const Problem& pb, i64 offset) {
+  Target t{0, 0, 0};
+  for (int a = pb.n_axes - 1; a >= pb.back_split; --a) {
+    const Axis& axis = pb.axes[a];
+    const i64 j = offset % axis.radix;
+    offset /= axis.radix;
+    t.shift += j * axis.step * axis.in_block;
+    if (a == pb.back_split) t.row = j * axis.step;
+  }
+  t.prefix = offset;
+  return t;
 }
 
 [[maybe_unused]] static int dtype_bytes(Dtype t) {

@@ -6,19 +6,7 @@
 namespace poolwise {
 namespace {
 
-inline Target target_of(const Problem& pb, i64 offset) {
-  if (pb.targets) return pb.targets[offset];
-  Target t{0, 0, 0};
-  for (int a = pb.n_axes - 1; a >= pb.back_split; --a) {
-    const Axis& axis = pb.axes[a];
-    const i64 j = offset % axis.radix;
-    offset /= axis.radix;
-    t.shift += j * axis.step * axis.in_block;
-    if (a == pb.back_split) t.row = j * axis.step;
-  }
-  t.prefix = offset;
-  return t;
-}
+inline Target target_of(const Problem& pb, i64 offset) { return pb.targets ? pb.targets[offset] : decoded(pb, offset); }
 
 #if defined(__AVX2__)
 // GCC 12 converts vectors of bytes one element at a time.

@@ -13,8 +13,6 @@
 namespace poolwise {
 namespace {
 
-constexpr int kMostTerms = 32;  // the same in plan.cpp
-
 // T: the array's type. Acc: float where each element has at most one term, else double. kSelect: whether each output sends
 // its gradient to one element of its window (max, min), or a share to all (avg, sum).
 template <class T, class Acc, bool kSelect>

@@ -12,8 +12,6 @@
 namespace poolwise {
 namespace {
 
-constexpr i64 kFewSources = 8;  // positions along the last axis that are combined as they are
-
 template <class F>
 class Tall {
   using Lane = typename F::Lane;

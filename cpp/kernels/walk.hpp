@@ -23,8 +23,6 @@
 namespace poolwise {
 namespace {
 
-constexpr int kGroup = 16;  // sources combined in one pass over a row
-
 // Rows combined in one call: how many, what each adds to the sources and to the destination, and how far ahead of the
 // sources memory is asked for (0: not at all). The processor looks some hundred elements ahead on its own, which hides
 // neither the start of each row nor the work between them.
