@@ -1,5 +1,7 @@
 #include "parallel.hpp"
 
+#include "openmp.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -8,6 +10,9 @@
 #include <system_error>
 #include <thread>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #define PW_HAS_FORK 1
@@ -20,11 +25,48 @@ constexpr int kMaxWorkers = 255;
 
 std::atomic<std::int64_t> wakeups{0};
 
+#if defined(__linux__)
+// Which processors the threads of a loop run on. A kernel that packs woken threads (virtual machines, power saving) puts
+// a worker on the very processor of the caller that woke it, where the two only take turns: after a rest of 10 ms, the
+// worker of a loop of two threads had done none or all of the work in half of the calls, and two threads were no faster
+// than one. Whoever finds its processor taken moves, once, and stays there until that one is taken too.
+class Places {
+ public:
+  Places() {
+    if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
+    take(sched_getcpu());
+  }
+  void settle() {
+    if (take(sched_getcpu())) return;
+    cpu_set_t free = allowed_;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (taken_[cpu / 64].load(std::memory_order_relaxed) >> (cpu % 64) & 1) CPU_CLR(cpu, &free);
+    if (CPU_COUNT(&free) == 0 || sched_setaffinity(0, sizeof free, &free) != 0) return;
+    take(sched_getcpu());
+  }
+
+ private:
+  bool take(int cpu) {  // whether it was free; a processor without a number of ours counts as free
+    if (cpu < 0 || cpu >= CPU_SETSIZE) return true;
+    const std::uint64_t bit = std::uint64_t{1} << (cpu % 64);
+    return !(taken_[cpu / 64].fetch_or(bit, std::memory_order_relaxed) & bit);
+  }
+
+  cpu_set_t allowed_;  // the caller's
+  std::atomic<std::uint64_t> taken_[CPU_SETSIZE / 64] = {};
+};
+#else
+struct Places {
+  void settle() {}
+};
+#endif
+
 struct Loop {
   std::int64_t units, chunk;
   void (*body)(void*, std::int64_t, std::int64_t);
   void* context;
   std::atomic<std::int64_t> next{0};
+  Places* places = nullptr;
 
   void take_chunks() {
     for (;;) {
@@ -40,6 +82,8 @@ struct Loop {
 class Pool {
  public:
   void run(Loop& loop, int others) {
+    Places places;
+    loop.places = &places;
     {
       std::lock_guard lock(mutex_);
       while (workers_ < others) {
@@ -73,6 +117,7 @@ class Pool {
       Loop* loop = loop_;
       lock.unlock();
       wakeups.fetch_add(1, std::memory_order_relaxed);
+      loop->places->settle();
       loop->take_chunks();
       lock.lock();
       if (--active_ == 0) done_.notify_one();
@@ -96,6 +141,7 @@ void before_fork() { creation.lock(); }
 void after_fork_parent() { creation.unlock(); }
 void after_fork_child() {
   current = nullptr;
+  openmp_forget();
   creation.unlock();
 }
 #endif
@@ -124,6 +170,11 @@ void parallel_for(std::int64_t units, int threads, void (*body)(void*, std::int6
   // About 8 chunks per thread: enough to even out a late starter, few enough that a chunk's cache of reduced rows
   // is seldom started anew.
   Loop loop{units, std::max<std::int64_t>(1, units / (8 * (others + 1))), body, context};
+  const auto join = [](void* shared_loop) { static_cast<Loop*>(shared_loop)->take_chunks(); };
+  if (openmp_run(others + 1, join, &loop)) {
+    wakeups.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
   shared.run(loop, others);
 }
 

@@ -15,8 +15,10 @@ from .peers.base import Task
 __all__ = ["Plan", "Timing", "calibrate", "interleave"]
 
 # Thread pools keep spinning after a call (libgomp for 7 ms on the machine that this was written on), and on two
-# cores that is taken from whoever comes next. Everyone starts on idle cores, and wakes its own threads untimed.
+# cores that is taken from whoever comes next. Everyone starts on idle cores, and wakes its own threads untimed, for as
+# long as a processor that was halted needs to come up to speed: one call of a millisecond is not enough.
 SETTLE = 0.010
+WARM_UP = 0.005
 SHORTEST = 200e-6
 """A sample repeats the call until it is this long: the clock and the loop must not count."""
 WARM_UP_LIMIT = 0.02
@@ -93,7 +95,7 @@ def interleave(tasks: Mapping[Any, Task], guesses: Mapping[Any, float], plan: Pl
                     continue
                 time.sleep(SETTLE)
                 if guesses[name] < WARM_UP_LIMIT:
-                    tasks[name].run()
+                    _sample(tasks[name], max(1, min(int(WARM_UP / max(guesses[name], 1e-9)), 1000)))
                 samples[name].append(_sample(tasks[name], calls[name]))
     finally:
         if enabled:

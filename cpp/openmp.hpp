@@ -1,0 +1,13 @@
+// The threads of an OpenMP runtime that the process already has: torch's.
+#pragma once
+
+namespace poolwise {
+
+// Runs work(context) on the threads of the OpenMP team that calls of this thread have anyway, the caller among them, if
+// there is one of at least two and at most `threads`. False, and nothing was run, if there is none.
+bool openmp_run(int threads, void (*work)(void*), void* context);
+
+// Never again in this process: after a fork the child has the runtime's state but none of its threads.
+void openmp_forget();
+
+}  // namespace poolwise
