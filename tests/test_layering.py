@@ -24,7 +24,8 @@ ALLOWED = {
     "geometry": {"messages"},
     "spec": {"messages"},
     "ops": {"spec", "messages"},
-    "problem": {"geometry", "spec", "messages"},
+    "arguments": {"geometry", "spec", "messages"},
+    "problem": {"arguments", "geometry", "spec", "messages"},
     "reference": {"problem", "spec", "geometry"},
     "arrays": {"messages", "numpy", "torch"},  # the two frameworks on first use, inside a function
     "numpy": {"messages"},
@@ -33,8 +34,8 @@ ALLOWED = {
     "execute": {"arrays", "dispatch", "messages", "problem", "spec", "_core"},
     "verbs": {"messages", "ops", "spec"},
     "recipes": {"ops", "spec"},
-    "unpool": {"arrays", "messages", "problem", "spec"},
-    "watch": {"arrays", "backends", "dispatch", "execute", "messages", "problem", "spec"},
+    "unpool": {"arguments", "arrays", "messages", "spec"},
+    "watch": {"arrays", "backends", "dispatch", "execute", "messages", "spec"},
     "config": {"backends"},
 }
 

@@ -73,9 +73,17 @@ class Framework(Protocol):
         """Run a plan on an array, with the framework's autograd where it has one."""
         ...
 
-    def shortcut(self, plan: Any, x: Array) -> Callable[[Array], Array] | None:
-        """A function that does what `apply` does, without `out` and indices, for arrays of which all is equal but the
-        address; None where there is no quicker one."""
+    def deferred(self, x: Array) -> bool:
+        """True for arrays whose memory is not their value, which no plan can be run on as they are."""
+        ...
+
+    def defer(self, pooling: Any, request: Any, x: Array, out: Array | None) -> Any:
+        """Hand a call on such an array to the framework, to be run, mapped or recorded as it sees fit."""
+        ...
+
+    def shortcut(self, plan: Any, x: Array, indices: bool) -> Callable[[Array], Any] | None:
+        """A function that does what `apply` does, without `out`, for arrays of which all is equal but the address; None
+        where there is no quicker one."""
         ...
 
 

@@ -11,15 +11,15 @@ import numpy as np
 from .arrays import Framework, check_out, framework_of, memory_order
 from .dispatch import Plan, plan
 from .messages import refuse
-from .problem import state
-from .spec import Request, install_runner
+from .problem import Problem, state
+from .spec import ASKS, Request, install_runner
 
 try:
     from . import _core
 except ImportError:  # nothing is quick without it
     _core = None
 
-__all__ = ["FACTS", "Watcher", "watched"]
+__all__ = ["FACTS", "Watcher", "install_tracer", "run", "too_large", "watched"]
 
 Array = Any
 
@@ -47,49 +47,81 @@ if _core is not None:
     FACTS[np.ndarray] = _core.array_key
 
 
-def execute(ask: Callable[..., Request], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Run a call of a public function; see `poolwise.spec.pooling`."""
+def _never() -> bool:
+    return False
+
+
+_tracing: Callable[[], bool] = _never
+_trace: Callable[[int, tuple[Any, ...], dict[str, Any]], Any] | None = None
+
+
+def install_tracer(tracing: Callable[[], bool], trace: Callable[[int, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+    """Say who takes calls over while a compiler looks on, and when that is. torch's framework installs itself here."""
+    global _tracing, _trace
+    _tracing, _trace = tracing, trace
+
+
+def execute(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Run a call of a public function, known by its number; see `poolwise.spec.pooling`."""
+    if _tracing():
+        return _trace(number, args, options)
+    return run(number, args, options)
+
+
+def run(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """`execute` where nobody traces."""
     key = None
     if args and watched.get() is None:
         x = args[0]
         facts = FACTS.get(type(x))
         if facts is not None:
             # Equal keys are equal calls: True, 1 and 1.0 differ in them, and what is not a plain value has none.
-            key = ask, _core.arguments_key(args, options), facts(x)
+            key = number, _core.arguments_key(args, options), facts(x)
             shortcut = _shortcuts.get(key)
             if shortcut is not None:
                 return shortcut(x)
-    request = ask(*args, **options)
+    request = ASKS[number](*args, **options)
     return _execute(request, args[0] if args else options["x"], options.get("out"), key)
+
+
+run._torchdynamo_disable = True  # what torch.compile looks for: should it come here, it runs this as it is
 
 
 def _execute(request: Request, x: Array, out: Array | None, key: Any) -> Any:
     framework = framework_of(x, request.where)
     framework.check(x, request.where)
-    problem = state(request, tuple(x.shape), framework.dtype_name(x))
+    pooling = state(request, len(x.shape), framework.dtype_name(x))
+    watcher = watched.get()
+    if watcher is None and framework.deferred(x):
+        return framework.defer(pooling, request, x, out)
+    problem = pooling.over(tuple(x.shape))
     if out is not None:
         check_out(framework, problem, x, out, memory_order(problem.shape, framework.strides(x), problem.axes))
     chosen = plan(problem, framework.device(x), request.backend)
-    watcher = watched.get()
     if watcher is not None:
         return watcher.see(framework, chosen, x, request.indices)
     try:
         result = framework.apply(chosen, x, out, request.indices)
     except OverflowError as error:
-        raise refuse(
-            problem.where,
-            "a result does not fit its dtype",
-            got=f"{error} ({problem.op.name} of {problem.dtype})",
-            expected=f"every result within {problem.out_dtype}",
-            hint='dtype="int64", or dtype="float64"',
-        ) from None
-    if key is not None and None not in key and not request.indices:
-        shortcut = framework.shortcut(chosen, x)
+        raise too_large(problem, error) from None
+    if key is not None and None not in key:
+        shortcut = framework.shortcut(chosen, x, request.indices)
         if shortcut is not None:
             if len(_shortcuts) >= SHORTCUTS_LIMIT:
                 _shortcuts.clear()
             _shortcuts[key] = shortcut
     return result
+
+
+def too_large(problem: Problem, error: OverflowError) -> ValueError:
+    """What to say where an integer sum does not fit."""
+    return refuse(
+        problem.where,
+        "a result does not fit its dtype",
+        got=f"{error} ({problem.op.name} of {problem.dtype})",
+        expected=f"every result within {problem.out_dtype}",
+        hint='dtype="int64", or dtype="float64"',
+    )
 
 
 install_runner(execute)

@@ -123,8 +123,14 @@ class NumpyFramework:
         y, residual = plan.kernel.forward(self, x, out, save=indices)
         return (y, plan.kernel.indices(self, residual)) if indices else y
 
-    def shortcut(self, plan: Any, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-        return plan.kernel.shortcut(self, x)
+    def deferred(self, x: np.ndarray) -> bool:
+        return False
+
+    def defer(self, pooling: Any, request: Any, x: np.ndarray, out: np.ndarray | None) -> Any:
+        raise NotImplementedError("the memory of a NumPy array is its value")
+
+    def shortcut(self, plan: Any, x: np.ndarray, indices: bool) -> Callable[[np.ndarray], Any] | None:
+        return None if indices else plan.kernel.shortcut(self, x)
 
 
 @lru_cache(maxsize=256)

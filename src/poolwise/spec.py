@@ -11,7 +11,18 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Literal, NamedTuple, TypeVar
 
-__all__ = ["Params", "PoolOp", "Request", "Taps", "Traits", "WindowArgs", "install_runner", "pooling"]
+__all__ = [
+    "ASKS",
+    "Params",
+    "PoolOp",
+    "Request",
+    "Taps",
+    "Traits",
+    "WindowArgs",
+    "install_runner",
+    "itemsize",
+    "pooling",
+]
 
 Array = Any
 Ask = Callable[..., Any]
@@ -27,6 +38,7 @@ DTYPES = {
 }
 """Every dtype that pools, and its kind."""
 
+ITEMSIZE = {"bool": 1, "bfloat16": 2}
 HALF = ("float16", "bfloat16")
 EVERY_DTYPE = {name: "float32" if name in HALF else name for name in DTYPES}
 EVERY_DTYPE |= {"bool": "uint8", "uint16": "int32", "uint32": "int64"}
@@ -36,6 +48,11 @@ FLOATS = {"float16": "float32", "bfloat16": "float32", "float32": "float64", "fl
 """Wide dtypes of sums: float32 adds up in float64, so that no finite input overflows."""
 INTEGERS = {name: "uint64" if name == "uint64" else "int64" for name, kind in DTYPES.items() if kind == "integer"}
 """Wide dtypes of exact integer sums."""
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes per element."""
+    return ITEMSIZE.get(dtype) or int(dtype.lstrip("uintfloa")) // 8
 
 
 @dataclass(frozen=True)
@@ -108,7 +125,7 @@ class PoolOp:
 
 
 class WindowArgs(NamedTuple):
-    """Window arguments as the user typed them, by scheme; `poolwise.problem` checks and resolves them."""
+    """Window arguments as the user typed them, by scheme; `poolwise.arguments` checks and resolves them."""
 
     scheme: Literal["sliding", "adaptive", "global", "fractional"]
     window: Any = None
@@ -138,14 +155,21 @@ class Request(NamedTuple):
     """True to return ``(y, indices)``."""
 
 
-def _no_runner(ask: Ask, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+Runner = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]
+
+ASKS: list[Ask] = []
+"""What every public function asks for; runners are given the number of one, which stays a constant wherever calls are
+traced."""
+
+
+def _no_runner(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     raise RuntimeError("poolwise is not fully imported: nothing runs its operators yet")
 
 
-_runner: Callable[[Ask, tuple[Any, ...], dict[str, Any]], Any] = _no_runner
+_runner: Runner = _no_runner
 
 
-def install_runner(runner: Callable[[Ask, tuple[Any, ...], dict[str, Any]], Any]) -> None:
+def install_runner(runner: Runner) -> None:
     """Say who runs requests. Operators know nothing of backends; `poolwise.execute` installs itself here."""
     global _runner
     _runner = runner
@@ -155,13 +179,14 @@ def pooling(ask: Function) -> Function:
     """A public pooling function, from one that only says what is asked for: it returns a `Request`, to be run.
 
     Its first parameter is the array, its parameter `out`, if it has one, the array to write to. What it says may depend
-    on the arguments and on the array's type, shape and dtype, on nothing else: a call that was made before is run without
-    asking again.
+    on the arguments and on the array's type, number of axes and dtype, on nothing else: a call that was made before is
+    run without asking again, and where calls are traced, the array that it is asked with has other lengths.
     """
+    number = len(ASKS)
+    ASKS.append(ask)
 
     @wraps(ask)
     def call(*args: Any, **options: Any) -> Any:
-        return _runner(ask, args, options)
+        return _runner(number, args, options)
 
-    call._torchdynamo_disable = True  # what torch.compile looks for: a call is a graph break, not traced into
     return call  # type: ignore[return-value]

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from .arguments import axes_and_sizes
 from .arrays import framework_of, inverse
 from .messages import refuse, refuse_type, shown
-from .problem import axes_and_sizes
 from .spec import DTYPES, Array, Ints
 
 __all__ = ["max_unpool"]

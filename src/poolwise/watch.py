@@ -14,8 +14,7 @@ from .backends.protocol import Residual
 from .dispatch import Plan
 from .execute import watched
 from .messages import refuse, refuse_type
-from .problem import itemsize
-from .spec import DTYPES
+from .spec import DTYPES, itemsize
 
 __all__ = ["Explanation", "explain", "vjp"]
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..arrays import Framework, dense_strides, memory_order
 from ..geometry import AxisWindows
 from ..messages import refuse, shown
-from ..problem import Problem, itemsize
-from ..spec import DTYPES
+from ..problem import Problem
+from ..spec import DTYPES, itemsize
 from .protocol import Kernel, Residual
 
 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class Scheme:
         """
         raise NotImplementedError
 
+    def outputs_on(self, size: Any, index: int = 0) -> Any:
+        """How many windows `axis` lays on this length, which may be a symbol that stands for an int."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Sliding(Scheme):
@@ -58,16 +63,26 @@ class Sliding(Scheme):
     dilation: tuple[int, ...] = ()
     ceil_mode: bool = False
 
-    def _pads(self, size: int, index: int) -> tuple[int, int]:
+    def _pads(self, size: Any, index: int) -> tuple[Any, Any]:
         if not isinstance(self.padding, str):
             return self.padding[index]
         if self.padding == "valid":
             return 0, 0
-        window, stride = self.window[index], self.stride[index]
-        dilation = self.dilation[index] if self.dilation else 1
-        total = max((-(-size // stride) - 1) * stride + dilation * (window - 1) + 1 - size, 0)
+        stride = self.stride[index]
+        total = max((-(-size // stride) - 1) * stride + self._span(index) - size, 0)
         less, more = total // 2, total - total // 2
         return (less, more) if self.padding == "same" else (more, less)
+
+    def outputs_on(self, size: Any, index: int = 0) -> Any:
+        """How many windows; fewer than 1 where none fits."""
+        stride, (low, high) = self.stride[index], self._pads(size, index)
+        outputs = (size + low + high - self._span(index) + (stride - 1 if self.ceil_mode else 0)) // stride + 1
+        if self.ceil_mode and outputs > 1 and (outputs - 1) * stride >= size + low:
+            outputs -= 1
+        return outputs
+
+    def _span(self, index: int) -> int:
+        return (self.dilation[index] if self.dilation else 1) * (self.window[index] - 1) + 1
 
     def axis(
         self, size: int, index: int = 0, *, where: str = "pool", axis: int = 0, allow_empty: bool = True
@@ -81,11 +96,7 @@ class Sliding(Scheme):
         window, stride = self.window[index], self.stride[index]
         step = self.dilation[index] if self.dilation else 1
         low, high = self._pads(size, index)
-        span = step * (window - 1) + 1
-        room = size + low + high
-        outputs = ((room - span + (stride - 1 if self.ceil_mode else 0)) // stride) + 1
-        if self.ceil_mode and outputs > 1 and (outputs - 1) * stride >= size + low:
-            outputs -= 1
+        span, room, outputs = self._span(index), size + low + high, self.outputs_on(size, index)
         if outputs < 1:
             raise refuse(
                 where,
@@ -160,6 +171,11 @@ class Adaptive(Scheme):
 
     outputs: tuple[int | None, ...]
 
+    def outputs_on(self, size: Any, index: int = 0) -> Any:
+        """As many as were asked for."""
+        outputs = self.outputs[index]
+        return size if outputs is None else outputs
+
     def axis(
         self, size: int, index: int = 0, *, where: str = "pool", axis: int = 0, allow_empty: bool = True
     ) -> AxisWindows:
@@ -168,8 +184,7 @@ class Adaptive(Scheme):
         >>> Adaptive((3,)).axis(7).start.tolist(), Adaptive((3,)).axis(7).count.tolist()
         ([0, 2, 4], [3, 3, 3])
         """
-        outputs = self.outputs[index]
-        outputs = size if outputs is None else outputs
+        outputs = self.outputs_on(size, index)
         if size % outputs == 0:
             return _even(size, outputs=outputs, window=size // outputs, stride=size // outputs)
         if outputs > TABLE_LIMIT or outputs * size > INTEGER_LIMIT:
@@ -188,6 +203,10 @@ class Adaptive(Scheme):
 @dataclass(frozen=True)
 class Global(Scheme):
     """One window over the whole of every axis."""
+
+    def outputs_on(self, size: Any, index: int = 0) -> Any:
+        """One."""
+        return 1
 
     def axis(
         self, size: int, index: int = 0, *, where: str = "pool", axis: int = 0, allow_empty: bool = True
@@ -212,6 +231,10 @@ class Fractional(Scheme):
     outputs: tuple[int, ...]
     window: tuple[int, ...] | None
     draws: tuple[float, ...]
+
+    def outputs_on(self, size: Any, index: int = 0) -> Any:
+        """As many as were asked for."""
+        return self.outputs[index]
 
     def axis(
         self, size: int, index: int = 0, *, where: str = "pool", axis: int = 0, allow_empty: bool = True
