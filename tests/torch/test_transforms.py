@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
 import poolwise as pw
@@ -329,3 +329,35 @@ def test_what_is_saved() -> None:
     assert saved(pt.MaxPool2d(16)) == 2 * 3 * 2 * 2
     assert saved(pt.AvgPool2d(2)) == saved(pt.AdaptiveAvgPool2d(4)) == 0
     assert saved(lambda x: F.max_pool2d(x, 2)) >= 8 * 2 * 3 * 16 * 16
+
+
+def _rank(rank: int, folder: str) -> None:
+    """One of two processes that train the same network on a half of the batch each."""
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    net = torch.nn.parallel.DistributedDataParallel(network())
+    net(batch()[rank * 2 : rank * 2 + 2]).sum().backward()
+    torch.save([p.grad for p in net.parameters()], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), pt.MaxPool2d(2), torch.nn.Conv2d(4, 2, 2), pt.AvgPool2d(2))
+
+
+def batch() -> Tensor:
+    return torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+def test_two_processes_train_together(tmp_path: Any) -> None:
+    """DistributedDataParallel over gloo: both ranks have the mean of both gradients."""
+    torch.multiprocessing.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method="spawn")
+    net = network()
+    net(batch()).sum().backward()
+    for rank in range(2):
+        for got, parameter in zip(torch.load(tmp_path / f"{rank}.pt"), net.parameters(), strict=True):
+            torch.testing.assert_close(2 * got, parameter.grad)

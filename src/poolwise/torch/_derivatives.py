@@ -19,7 +19,7 @@ from torch.autograd.function import _SingleLevelFunction
 from ..backends.generic import GenericKernel
 from ..problem import Problem
 from ._autograd import picked, without_empty
-from ._ops import LIBRARY, gradient, indices, planned, pool, pool_with_offsets
+from ._ops import LIBRARY, gradient, indices, pool, pool_with_offsets
 from ._tensors import TENSORS
 from ._text import decode
 

@@ -6,7 +6,7 @@ tensors do not come this way: the dispatcher takes longer than a small pooling.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
