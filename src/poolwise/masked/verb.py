@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import framework_of
 from ..dispatch import plan
 from ..execute import watched
-from ..messages import refuse, refuse_type, shown
+from ..messages import refuse, refuse_type
 from ..problem import Problem, state
 from ..spec import DTYPES, Array, Request
 from .compose import Call, recipe_of, run_request
@@ -106,7 +106,7 @@ def masked_pool(
     request = ask(x, *args, **kwargs) if callable(ask) else None
     if not isinstance(request, Request):
         raise refuse_type(
-            where, "this is not one pooling", got=shown(function, 60),
+            where, "this is not one pooling", got=getattr(function, "__name__", f"a {type(function).__name__}"),
             expected="a pooling function of this package, of one operator",
             hint="masked_pool(pw.max_pool, x, 2, mask=mask)",
         )  # fmt: skip
