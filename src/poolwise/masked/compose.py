@@ -75,14 +75,15 @@ class Call:
 
     def divisors(self) -> tuple[Array, Array]:
         """What an average divides by, at least 1, and which windows see something."""
-        xp, windows = self.framework.xp, self.problem.windows
-        counts = self.framework.cast(self.counts(), "float64")
-        seen, total = counts > 0, counts
+        framework, windows = self.framework, self.problem.windows
+        total = self.counts()
+        seen = total > 0
         if self.problem.count_include_pad:
             padding = windows.divisor(True) - windows.divisor(False)
             lengths = [n if axis in self.problem.axes else 1 for axis, n in enumerate(self.problem.out_shape)]
-            total = counts + self.framework.asarray(padding.astype(np.float64).reshape(lengths), self.x)
-        return xp.where(seen, total, xp.ones_like(total)), seen
+            total = framework.cast(total, "float64")  # padding may be much wider than what there is to count
+            total = total + framework.asarray(padding.astype(np.float64).reshape(lengths), self.x)
+        return framework.xp.maximum(total, self.number(1, total)), seen
 
 
 Answer = tuple[Array, Array]
@@ -127,7 +128,7 @@ def _mean(call: Call) -> Answer:
         scale *= 2
     wide = "float32" if max(itemsize(problem.dtype), itemsize(problem.out_dtype)) == 2 else "float64"
     part = call.run(AVG, call.filled(0), AvgParams(scale), dtype=wide)
-    return framework.cast(part / framework.cast(divisor / scale, wide), problem.out_dtype), seen
+    return framework.cast(part / (divisor / scale), problem.out_dtype), seen
 
 
 def _integer_mean(call: Call, n: Array) -> Array:
