@@ -524,6 +524,18 @@ def test_vmap_and_func_grad() -> None:
             torch.testing.assert_close(got, leaf.grad)
 
 
+def test_only_minus_infinity_counts_under_vmap() -> None:
+    """Whether any window is such cannot be asked there; the gradient is right all the same."""
+    x = torch.tensor([[5.0, -math.inf], [1.0, 2.0]])
+    mask = torch.tensor([[False, True], [True, True]])
+
+    def largest(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return pw.masked_pool(pw.max_pool, x, 2, mask=mask, empty=0).sum()
+
+    mapped = torch.func.vmap(torch.func.grad(largest))(x, mask)
+    np.testing.assert_array_equal(mapped.numpy(), [[0, 1], [0, 1]])
+
+
 def test_an_operator_of_ones_own_has_a_gradient() -> None:
     """Of what does not count nothing is met, not even by an operator whose slope there would be NaN."""
     root = PoolOp(

@@ -51,9 +51,9 @@ class Call:
     that a mask for all channels alike is pooled once."""
 
     def run(self, op: PoolOp, x: Array, params: Params | None = None, **options: Any) -> Array:
-        """Another operator over the same windows. Those on padding give 0 where the caller has a value for them."""
+        """Another operator over the same windows. Those on padding were refused, or the caller has a value for them."""
         plain = self.request._replace(op=op, params=op.params() if params is None else params, count_include_pad=False)
-        plain = plain._replace(dtype=None, border=None, empty=None if self.request.empty is None else 0)
+        plain = plain._replace(dtype=None, border=None, empty=0)
         return run_request(x, plain._replace(**options))
 
     def number(self, value: float, like: Array) -> Array:
