@@ -36,6 +36,7 @@ ALLOWED = {
     "recipes": {"ops", "spec"},
     "unpool": {"arguments", "arrays", "messages", "spec"},
     "watch": {"arrays", "backends", "dispatch", "execute", "messages", "spec"},
+    "masked": {"arrays", "backends", "dispatch", "execute", "messages", "ops", "problem", "spec", "geometry"},
     "config": {"backends"},
 }
 

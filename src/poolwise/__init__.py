@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from . import execute as _execute  # noqa: F401 - installs itself as what runs the operators
 from .backends.cpu import get_num_threads, set_num_threads
 from .config import show_config
+from .masked import masked_pool
 from .ops import OPS
 from .ops.avg import avg_pool
 from .ops.blur import blur_pool
@@ -46,6 +47,7 @@ __all__ = [
     "global_max_pool",
     "global_pool",
     "lp_pool",
+    "masked_pool",
     "max_blur_pool",
     "max_pool",
     "max_pool_with_indices",
