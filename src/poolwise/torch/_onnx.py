@@ -1,0 +1,412 @@
+"""Pooling in operations that torch's ONNX exporters turn into standard operators.
+
+What a graph holds cannot call our kernels, so while `torch.onnx.is_in_onnx_export` a call is made of torch's own
+operations instead. The plainest form that serves is taken: a reduction (ReduceMax, ReduceMean), one pooling node
+(MaxPool, AveragePool), windows gathered axis by axis (Gather and a reduction: bins that do not divide the axis), a
+convolution, and for everything else the definition.
+
+Lp norms are powers around an AveragePool, not an LpPool: that node takes whole exponents only, and torch can emit it only
+as a stand-in that computes zeros, which would fail whoever verifies the exported program.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..arrays import inverse
+from ..backends.generic import GenericKernel
+from ..geometry import Adaptive, Global, Sliding
+from ..messages import refuse
+from ..ops.avg import AVG
+from ..ops.blur import BLUR
+from ..ops.lp import LP
+from ..ops.max import MAX
+from ..ops.min import MIN
+from ..ops.sum import SUM
+from ..problem import Problem, state
+from ..spec import DTYPES, PoolOp, Request
+from ._onnx_nodes import NODE_AXES, Slide, avg_pool, max_pool, ones, weighted
+
+__all__ = ["lengths", "standard"]
+
+Tensor = torch.Tensor
+F: Any = torch.nn.functional
+
+COMPARED = dict.fromkeys(DTYPES, "float32") | {"float16": "float16", "int64": "int64", "uint64": None}
+COMPARED |= dict.fromkeys(("float64", "int32", "uint32"), "float64")
+"""Dtypes in which elements are compared: each holds its own exactly, and ONNX Runtime has a MaxPool for the floats."""
+
+
+def standard(asked: Request | Problem, x: Tensor, indices: bool | None = None) -> Any:
+    """A pooling call in torch operations that have a form in ONNX; what is called while a model is exported.
+
+    Parameters
+    ----------
+    asked : Request or Problem
+        The call. A `Problem` is one for the example's lengths, see `lengths`.
+    x : Tensor, ``(..., *spatial)``
+        What torch's exporters trace: lengths may be symbolic.
+    indices : bool, optional
+        True to return ``(y, indices)``; a `Request` says it itself.
+
+    Returns
+    -------
+    Tensor ``(..., *outputs)``, or a tuple of it and the indices (int64)
+
+    Raises
+    ------
+    ValueError
+        Where a pooled axis has a dynamic length and every form of the call would hold the example's: adaptive bins
+        other than one per axis, fractional windows, medians, ``"same"`` padding at a stride. Where integers are summed
+        to integers: a graph could not refuse a sum that does not fit.
+
+    Notes
+    -----
+    Axes that are not pooled may always be dynamic. The older exporter (``dynamo=False``) does not say which axes are:
+    there, forms that hold the example's lengths warn of it. How NaN and windows of only ``-inf`` compare is the runtime's
+    to say.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from poolwise.ops.max import MAX
+    >>> from poolwise.spec import Request, WindowArgs
+    >>> request = Request("max_pool", MAX, WindowArgs("sliding", (2, 2)))
+    >>> standard(request, torch.arange(16.0).reshape(1, 1, 4, 4))
+    tensor([[[[ 5.,  7.],
+              [13., 15.]]]])
+    """
+    if isinstance(asked, Request):
+        indices = asked.indices if indices is None else indices
+        problem = state(asked, lengths(x), str(x.dtype).removeprefix("torch."))
+    else:
+        problem = asked
+    if problem.op is SUM and DTYPES[problem.out_dtype] != "float":
+        raise refuse(
+            problem.where,
+            "integer sums are not exported",
+            got=f"sums of {problem.dtype} as {problem.out_dtype}",
+            expected="a float result: a graph cannot refuse a sum that does not fit",
+            hint='dtype="float64"',
+        )
+    guessed = torch.jit.is_tracing()
+    changing = tuple(guessed or isinstance(x.shape[axis], torch.SymInt) for axis in problem.axes)
+    call = _Call(problem, changing, guessed)
+    return call.with_indices(x) if indices else call.values(x)
+
+
+def lengths(x: Tensor) -> tuple[int, ...]:
+    """The shape of the example that a model is exported with, in numbers, whatever the exporter makes of them.
+
+    Raises
+    ------
+    ValueError
+        For a length that depends on values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> lengths(torch.zeros(2, 3))
+    (2, 3)
+    """
+    tracer = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)  # the older exporter makes tensors of lengths, and warns where one is read
+    try:
+        shape = tuple(x.shape)
+    finally:
+        torch._C._set_tracing_state(tracer)
+    found = tuple(n.node.hint if isinstance(n, torch.SymInt) else int(n) for n in shape)
+    if None in found:
+        raise refuse(
+            "torch.onnx.export",
+            "a length is not known",
+            got=f"a tensor of shape {shape}, with a length that depends on values",
+            expected="lengths that the example inputs have",
+            hint="pooling before the operation whose result has no known shape",
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One problem in an export. Tensors inside are ``[others..., pooled...]``."""
+
+    problem: Problem
+    changing: tuple[bool, ...]
+    """Per pooled axis: whether its length may differ from the example's."""
+    guessed: bool
+    """True where nobody said that it will."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """The result."""
+        form, dtype = FORMS.get(self.problem.op), self._dtype()
+        if form is None or dtype is None or self.problem.windows.any_empty:
+            return self._definition(x, False)
+        y = form(self, self._moved(x).to(dtype))
+        return self._definition(x, False) if y is None else self._unmoved(y, self.problem.out_dtype)
+
+    def with_indices(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The result, and flat positions per plane."""
+        problem, n, dtype = self.problem, len(self.problem.axes), self._dtype()
+        whole = self.whole()
+        slide = None if whole else self.slide(True)
+        pooled = slide is not None and slide.plain and dtype != torch.int64
+        if dtype is None or problem.windows.any_empty or not (pooled or len(whole) == n):
+            return self._definition(x, True)
+        v = self._moved(x).to(dtype)
+        if slide is None:
+            flat = v.flatten(-n)
+            y, at = (flat.amin(-1), flat.argmin(-1)) if problem.op is MIN else (flat.amax(-1), flat.argmax(-1))
+            y, at = y[(..., *(None,) * n)], at[(..., *(None,) * n)]
+        else:
+            y, at = max_pool(-v if problem.op is MIN else v, slide, True)
+            y = -y if problem.op is MIN else y
+        return self._unmoved(y, problem.out_dtype), self._unmoved(at, "int64")
+
+    def whole(self) -> tuple[int, ...]:
+        """The pooled axes with one window over all of them: of these, any length will do."""
+        scheme = self.problem.scheme
+        if isinstance(scheme, Global):
+            return tuple(range(len(self.problem.axes)))
+        outputs = scheme.outputs if isinstance(scheme, Adaptive) else ()
+        return tuple(i for i, number in enumerate(outputs) if number == 1)
+
+    def slide(self, ceil: bool) -> Slide | None:
+        """The windows as a node's, those of `whole` axes left out; None where they have no such form.
+
+        `ceil` says whether the node that takes them knows a ceil mode; without, padding stands for it.
+        """
+        scheme, windows = self.problem.scheme, self.problem.windows.axes
+        n = len(windows)
+        if n > NODE_AXES or not isinstance(scheme, (Adaptive, Sliding)):
+            return None
+        if isinstance(scheme, Adaptive):
+            even = [
+                1 if number in (None, 1) else axis.window for number, axis in zip(scheme.outputs, windows, strict=True)
+            ]
+            if any(len(axis.edge) for axis in windows):
+                return None
+            self._hold([size > 1 for size in even], "adaptive bins")
+            return Slide(tuple(even), tuple(even), (1,) * n, (0,) * n, (0,) * n)
+        # What "same" comes to depends on the length, but for a stride of 1.
+        by_length = scheme.padding in ("same", "same_lower")
+        self._hold([by_length and stride > 1 for stride in scheme.stride], f'padding="{scheme.padding}" at a stride')
+        low, high = zip(*(scheme._pads(axis.size, i) for i, axis in enumerate(windows)), strict=True)
+        slide = Slide(scheme.window, scheme.stride, scheme.dilation, low, high, scheme.ceil_mode)
+        if not slide.ceil or (ceil and slide.plain and any(self.changing)):
+            return slide
+        self._hold([True] * n, "ceil_mode with these windows")
+        spans = [d * (k - 1) + 1 for k, d in zip(slide.window, slide.dilation, strict=True)]
+        over = tuple(int(axis.origin[-1]) + span - axis.size for axis, span in zip(windows, spans, strict=True))
+        if ceil and slide.plain:  # runtimes differ in which last windows they drop: asked only where one is added
+            return replace(slide, ceil=any(end > pad for end, pad in zip(over, high, strict=True)))
+        return replace(slide, high=tuple(max(end, 0) for end in over), ceil=False)
+
+    def extreme(self, v: Tensor, least: bool = False) -> Tensor:
+        """The largest element of every window, or the least."""
+        reduce: Any = torch.amin if least else torch.amax
+        n, whole = len(self.problem.axes), self.whole()
+        v = reduce(v, [i - n for i in whole], keepdim=True) if whole else v
+        if len(whole) == n:
+            return v
+        slide = None if v.dtype == torch.int64 else self.slide(True)
+        if slide is None:
+            return self._by_tables(v, lambda taps, valid: reduce(taps, -1))
+        v = -v if least else v
+        if not slide.plain:
+            v, slide = F.pad(v, slide.sides(), value=-math.inf), slide.unpadded()
+        y = max_pool(v, slide, False)
+        return -y if least else y
+
+    def total(self, v: Tensor) -> Tensor:
+        """The sum of every window."""
+        n, whole = len(self.problem.axes), self.whole()
+        v = v.sum([i - n for i in whole], keepdim=True) if whole else v
+        if len(whole) == n:
+            return v
+        slide = None if v.dtype == torch.float64 else self.slide(False)
+        if slide is None:
+            return self._by_tables(v, _sum)
+        if max(slide.dilation) > 1:
+            return weighted(v, slide, torch.ones(slide.window))
+        return avg_pool(v, slide, True) * math.prod(slide.window)
+
+    def mean(self, v: Tensor, include: bool) -> Tensor:
+        """The mean of every window, its explicit padding counted or not."""
+        n, whole = len(self.problem.axes), self.whole()
+        v = v.mean([i - n for i in whole], keepdim=True) if whole else v  # these axes then have one element to pool
+        if len(whole) == n:
+            return v
+        slide = None if v.dtype == torch.float64 else self.slide(True)
+        if slide is not None and slide.plain and max(slide.dilation) == 1:
+            return avg_pool(v, slide, include)
+        return self.total(v) / self._divisor(v, include)
+
+    def blurred(self, v: Tensor) -> Tensor | None:
+        """The weighted mean of every window; None where torch has no such padding."""
+        problem, border = self.problem, self.problem.border or "zeros"
+        slide = None if v.dtype == torch.float64 else self.slide(False)
+        if slide is None:
+            return None
+        furthest = [max(pair) for pair in zip(slide.low, slide.high, strict=True)]
+        reach = {"reflect": -1, "circular": 0}.get(border)
+        if reach is not None and any(far > n + reach for far, n in zip(furthest, problem.windows.sizes, strict=True)):
+            return None
+        weights = torch.from_numpy(problem.op.weights(slide.window).reshape(slide.window)).to(v.dtype)
+        if border != "zeros":
+            return weighted(v, slide, weights, border)
+        y = weighted(v, slide, weights)
+        if problem.count_include_pad or not any(furthest):
+            return y
+        if any(self.changing) and not self.guessed:
+            return y / weighted(ones(v, len(slide.window)), slide, weights)
+        self._hold([True], "a border of zeros")
+        _, valid = problem.windows.bordered_table("zeros")
+        inside = np.where(valid, problem.op.weights(slide.window), 0.0).sum(axis=1)
+        return y / torch.from_numpy(inside.reshape(problem.windows.shape)).to(v.dtype)
+
+    def _divisor(self, v: Tensor, include: bool) -> Any:
+        """What the sums of `mean` are divided by: a number, a table, or the sums of ones."""
+        problem, scheme = self.problem, self.problem.scheme
+        slide = isinstance(scheme, Sliding)
+        if slide and not scheme.ceil_mode and (include or not any(map(any, self._padding()))):
+            return math.prod(scheme.window)
+        if slide and any(self.changing) and not self.guessed:
+            return self.total(ones(v, len(problem.axes)))
+        self._hold([True], "a mean of windows that differ")
+        table = np.ones((), np.int64)
+        for i, axis in enumerate(problem.windows.axes):
+            column = axis.count + axis.padded if include else axis.count
+            table = table[..., None] * (np.ones_like(column) if i in self.whole() else column)
+        return torch.from_numpy(table).to(v.dtype)
+
+    def _padding(self) -> list[tuple[int, int]]:
+        return [self.problem.scheme._pads(axis.size, i) for i, axis in enumerate(self.problem.windows.axes)]
+
+    def _by_tables(self, v: Tensor, reduce: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """Windows over one axis after the other, each gathered by a table of positions and reduced."""
+        self._hold([i not in self.whole() for i in range(len(self.changing))], f"windows of {self.problem.where}")
+        n = len(self.problem.axes)
+        for i, axis in enumerate(self.problem.windows.axes):
+            if i in self.whole() or axis.identity:
+                continue
+            j, count = np.arange(axis.most), axis.count[:, None]
+            table = axis.start[:, None] + axis.step * np.minimum(
+                j, count - 1
+            )  # the last again, where there is no other
+            taps = v.movedim(i - n, -1).index_select(-1, torch.from_numpy(table.reshape(-1)).to(v.device))
+            valid = None if (count == axis.most).all() else torch.from_numpy(j < count).to(v.device)
+            v = reduce(taps.unflatten(-1, table.shape), valid).movedim(-1, i - n)
+        return v
+
+    def _definition(self, x: Tensor, indices: bool) -> Any:
+        from ._framework import TORCH
+
+        problem = self.problem
+        self._hold([True] * len(problem.axes), f"{problem.op.name} over these windows")
+        kernel, xp = GenericKernel(problem), TORCH.xp
+        moved = self._moved(x)
+        shape = *moved.shape[: moved.ndim - len(problem.axes)], *problem.windows.shape
+        chunk = next(kernel._chunks(TORCH, x, all_rows=True))
+        taps = kernel._gather(TORCH, moved.reshape(-1, math.prod(problem.windows.sizes)), chunk)
+        y = kernel._empty(xp, taps, problem.op.forward(xp, taps, problem.params)).reshape(shape)
+        y = self._unmoved(y, problem.out_dtype)
+        if not indices:
+            return y
+        table = torch.from_numpy(chunk.index).to(x.device)
+        row = torch.arange(len(table), device=x.device) * table.shape[1]
+        at = table.reshape(-1)[problem.op.select(xp, taps) + row]
+        return y, self._unmoved(at.reshape(shape), "int64")
+
+    def _hold(self, needed: list[bool], what: str) -> None:
+        """Refuse a form that holds lengths which may change; warn where nobody said whether they will."""
+        axes = [
+            axis
+            for axis, both in zip(self.problem.axes, zip(needed, self.changing, strict=False), strict=False)
+            if all(both)
+        ]
+        if not axes:
+            return
+        problem = self.problem
+        held = f"lengths {tuple(problem.shape[axis] for axis in axes)} of axes {tuple(axes)}"
+        if self.guessed:
+            text = f"{problem.where}: {what}: the exported model holds the {held}, and serves no others"
+            warnings.warn(text, torch.jit.TracerWarning, stacklevel=2)
+            return
+        raise refuse(
+            problem.where,
+            "this pooling is not exported with dynamic lengths",
+            got=f"{what}, and dynamic lengths on axes {tuple(axes)}",
+            expected="static lengths on these axes; all others may be dynamic",
+            hint="dynamic_shapes without these axes",
+        )
+
+    def _dtype(self) -> torch.dtype | None:
+        """What the standard forms compute in; None for the definition."""
+        problem = self.problem
+        if problem.op in (MAX, MIN):
+            name = COMPARED[problem.dtype]
+        elif {DTYPES[problem.dtype], DTYPES[problem.out_dtype]} == {"float"}:
+            name = "float64" if "float64" in (problem.dtype, problem.out_dtype) else "float32"
+        else:
+            name = None
+        return None if name is None else getattr(torch, name)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        return x.permute(self._order())
+
+    def _unmoved(self, y: Tensor, dtype: str) -> Tensor:
+        return y.permute(inverse(self._order())).to(getattr(torch, dtype))
+
+    def _order(self) -> tuple[int, ...]:
+        axes = self.problem.axes
+        return tuple(axis for axis in range(len(self.problem.shape)) if axis not in axes) + axes
+
+
+def _averaged(call: _Call, v: Tensor) -> Tensor:
+    divisor = call.problem.params.divisor
+    return call.mean(v, call.problem.count_include_pad) if divisor is None else call.total(v) / divisor
+
+
+def _normed(call: _Call, v: Tensor) -> Tensor | None:
+    params, p = call.problem.params, call.problem.params.p
+    if math.isinf(p):
+        return call.extreme(v.abs())
+    if params.signed:
+        terms = v if p == 1 else v * v.abs() ** (p - 1)
+    else:
+        terms = v * v if p == 2 else v.abs() if p == 1 else v.abs() ** p
+    scheme = call.problem.scheme
+    if params.rescale and not isinstance(scheme, (Sliding, Global)):
+        return None
+    if params.rescale and isinstance(scheme, Sliding):
+        total = call.mean(terms, False) * math.prod(scheme.window)
+    else:
+        total = call.total(terms)
+    if p == 1:
+        return total
+    norm = total.abs() if params.signed else total
+    norm = norm.sqrt() if p == 2 else norm ** (1 / p)
+    return total.sign() * norm if params.signed else norm
+
+
+FORMS: dict[PoolOp, Callable[[_Call, Tensor], Tensor | None]] = {
+    MAX: _Call.extreme,
+    MIN: lambda call, v: call.extreme(v, least=True),
+    SUM: _Call.total,
+    AVG: _averaged,
+    LP: _normed,
+    BLUR: _Call.blurred,
+}
+"""By operator: from elements to results. The others have their definition only."""
+
+
+def _sum(taps: Tensor, valid: Tensor | None) -> Tensor:
+    return (taps if valid is None else torch.where(valid, taps, torch.zeros_like(taps))).sum(-1)
