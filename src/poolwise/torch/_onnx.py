@@ -12,9 +12,8 @@ as a stand-in that computes zeros, which would fail whoever verifies the exporte
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,18 @@ import torch
 
 from ..arrays import inverse
 from ..backends.generic import GenericKernel
-from ..geometry import Adaptive, Global, Sliding
+from ..geometry import Global, Sliding
 from ..messages import refuse
 from ..ops.avg import AVG
 from ..ops.blur import BLUR
 from ..ops.lp import LP
 from ..ops.max import MAX
+from ..ops.median import MEDIAN
 from ..ops.min import MIN
 from ..ops.sum import SUM
 from ..problem import Problem, state
-from ..spec import DTYPES, PoolOp, Request
-from ._onnx_nodes import NODE_AXES, Slide, avg_pool, max_pool, ones, weighted
+from ..spec import DTYPES, PoolOp, Request, Taps
+from ._onnx_nodes import Pooled, avg_pool, max_pool, ones, weighted
 
 __all__ = ["lengths", "standard"]
 
@@ -135,21 +135,16 @@ def lengths(x: Tensor) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One problem in an export. Tensors inside are ``[others..., pooled...]``."""
-
-    problem: Problem
-    changing: tuple[bool, ...]
-    """Per pooled axis: whether its length may differ from the example's."""
-    guessed: bool
-    """True where nobody said that it will."""
+class _Call(Pooled):
+    """One call in an export. Tensors inside are ``[others..., pooled...]``."""
 
     def values(self, x: Tensor) -> Tensor:
         """The result."""
         form, dtype = FORMS.get(self.problem.op), self._dtype()
-        if form is None or dtype is None or self.problem.windows.any_empty:
+        empty = self.problem.windows.any_empty and self.problem.op is not MEDIAN
+        if form is None or dtype is None or empty:
             return self._definition(x, False)
-        y = form(self, self._moved(x).to(dtype))
+        y = form(self, _cast(self._moved(x), dtype))
         return self._definition(x, False) if y is None else self._unmoved(y, self.problem.out_dtype)
 
     def with_indices(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +155,7 @@ class _Call:
         pooled = slide is not None and slide.plain and dtype != torch.int64
         if dtype is None or problem.windows.any_empty or not (pooled or len(whole) == n):
             return self._definition(x, True)
-        v = self._moved(x).to(dtype)
+        v = _cast(self._moved(x), dtype)
         if slide is None:
             flat = v.flatten(-n)
             y, at = (flat.amin(-1), flat.argmin(-1)) if problem.op is MIN else (flat.amax(-1), flat.argmax(-1))
@@ -169,45 +164,6 @@ class _Call:
             y, at = max_pool(-v if problem.op is MIN else v, slide, True)
             y = -y if problem.op is MIN else y
         return self._unmoved(y, problem.out_dtype), self._unmoved(at, "int64")
-
-    def whole(self) -> tuple[int, ...]:
-        """The pooled axes with one window over all of them: of these, any length will do."""
-        scheme = self.problem.scheme
-        if isinstance(scheme, Global):
-            return tuple(range(len(self.problem.axes)))
-        outputs = scheme.outputs if isinstance(scheme, Adaptive) else ()
-        return tuple(i for i, number in enumerate(outputs) if number == 1)
-
-    def slide(self, ceil: bool) -> Slide | None:
-        """The windows as a node's, those of `whole` axes left out; None where they have no such form.
-
-        `ceil` says whether the node that takes them knows a ceil mode; without, padding stands for it.
-        """
-        scheme, windows = self.problem.scheme, self.problem.windows.axes
-        n = len(windows)
-        if n > NODE_AXES or not isinstance(scheme, (Adaptive, Sliding)):
-            return None
-        if isinstance(scheme, Adaptive):
-            even = [
-                1 if number in (None, 1) else axis.window for number, axis in zip(scheme.outputs, windows, strict=True)
-            ]
-            if any(len(axis.edge) for axis in windows):
-                return None
-            self._hold([size > 1 for size in even], "adaptive bins")
-            return Slide(tuple(even), tuple(even), (1,) * n, (0,) * n, (0,) * n)
-        # What "same" comes to depends on the length, but for a stride of 1.
-        by_length = scheme.padding in ("same", "same_lower")
-        self._hold([by_length and stride > 1 for stride in scheme.stride], f'padding="{scheme.padding}" at a stride')
-        low, high = zip(*(scheme._pads(axis.size, i) for i, axis in enumerate(windows)), strict=True)
-        slide = Slide(scheme.window, scheme.stride, scheme.dilation, low, high, scheme.ceil_mode)
-        if not slide.ceil or (ceil and slide.plain and any(self.changing)):
-            return slide
-        self._hold([True] * n, "ceil_mode with these windows")
-        spans = [d * (k - 1) + 1 for k, d in zip(slide.window, slide.dilation, strict=True)]
-        over = tuple(int(axis.origin[-1]) + span - axis.size for axis, span in zip(windows, spans, strict=True))
-        if ceil and slide.plain:  # runtimes differ in which last windows they drop: asked only where one is added
-            return replace(slide, ceil=any(end > pad for end, pad in zip(over, high, strict=True)))
-        return replace(slide, high=tuple(max(end, 0) for end in over), ceil=False)
 
     def extreme(self, v: Tensor, least: bool = False) -> Tensor:
         """The largest element of every window, or the least."""
@@ -218,7 +174,7 @@ class _Call:
             return v
         slide = None if v.dtype == torch.int64 else self.slide(True)
         if slide is None:
-            return self._by_tables(v, lambda taps, valid: reduce(taps, -1))
+            return self._by_tables(v, lambda taps, _, dim: reduce(taps, dim))
         v = -v if least else v
         if not slide.plain:
             v, slide = F.pad(v, slide.sides(), value=-math.inf), slide.unpadded()
@@ -267,7 +223,7 @@ class _Call:
             return y
         if any(self.changing) and not self.guessed:
             return y / weighted(ones(v, len(slide.window)), slide, weights)
-        self._hold([True], "a border of zeros")
+        self.hold([True], "a border of zeros")
         _, valid = problem.windows.bordered_table("zeros")
         inside = np.where(valid, problem.op.weights(slide.window), 0.0).sum(axis=1)
         return y / torch.from_numpy(inside.reshape(problem.windows.shape)).to(v.dtype)
@@ -276,23 +232,20 @@ class _Call:
         """What the sums of `mean` are divided by: a number, a table, or the sums of ones."""
         problem, scheme = self.problem, self.problem.scheme
         slide = isinstance(scheme, Sliding)
-        if slide and not scheme.ceil_mode and (include or not any(map(any, self._padding()))):
+        if slide and not scheme.ceil_mode and (include or not any(map(any, self.padding()))):
             return math.prod(scheme.window)
         if slide and any(self.changing) and not self.guessed:
             return self.total(ones(v, len(problem.axes)))
-        self._hold([True], "a mean of windows that differ")
+        self.hold([True], "a mean of windows that differ")
         table = np.ones((), np.int64)
         for i, axis in enumerate(problem.windows.axes):
             column = axis.count + axis.padded if include else axis.count
             table = table[..., None] * (np.ones_like(column) if i in self.whole() else column)
         return torch.from_numpy(table).to(v.dtype)
 
-    def _padding(self) -> list[tuple[int, int]]:
-        return [self.problem.scheme._pads(axis.size, i) for i, axis in enumerate(self.problem.windows.axes)]
-
-    def _by_tables(self, v: Tensor, reduce: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+    def _by_tables(self, v: Tensor, reduce: Callable[[Tensor, Tensor | None, int], Tensor]) -> Tensor:
         """Windows over one axis after the other, each gathered by a table of positions and reduced."""
-        self._hold([i not in self.whole() for i in range(len(self.changing))], f"windows of {self.problem.where}")
+        self.hold([i not in self.whole() for i in range(len(self.changing))], f"windows of {self.problem.where}")
         n = len(self.problem.axes)
         for i, axis in enumerate(self.problem.windows.axes):
             if i in self.whole() or axis.identity:
@@ -301,52 +254,53 @@ class _Call:
             table = axis.start[:, None] + axis.step * np.minimum(
                 j, count - 1
             )  # the last again, where there is no other
-            taps = v.movedim(i - n, -1).index_select(-1, torch.from_numpy(table.reshape(-1)).to(v.device))
-            valid = None if (count == axis.most).all() else torch.from_numpy(j < count).to(v.device)
-            v = reduce(taps.unflatten(-1, table.shape), valid).movedim(-1, i - n)
+            at = v.ndim - n + i
+            taps = v.index_select(at, torch.from_numpy(table.reshape(-1)).to(v.device)).unflatten(at, table.shape)
+            valid = None
+            if not (count == axis.most).all():
+                valid = torch.from_numpy(j < count).to(v.device).reshape(*table.shape, *(1,) * (n - 1 - i))
+            v = reduce(taps, valid, at + 1)
         return v
 
-    def _definition(self, x: Tensor, indices: bool) -> Any:
-        from ._framework import TORCH
+    def median(self, v: Tensor) -> Tensor:
+        """The definition by values alone, without positions: the sort of both exporters (TopK)."""
+        chunk, taps = self._taps(v)
+        ranked = taps.values.masked_fill(~taps.valid, math.inf).topk(chunk.valid.shape[1], largest=False).values
+        count = chunk.valid.sum(axis=1)
+        first = np.arange(len(count)) * chunk.valid.shape[1]
+        middle = [torch.from_numpy(first + rank).to(v.device) for rank in (np.maximum(count - 1, 0) // 2, count // 2)]
+        low, high = (ranked.flatten(1).index_select(1, at) for at in middle)
+        total = low + high
+        y = torch.where(total.isinf(), low / 2 + high / 2, total / 2)
+        nan = (taps.values.isnan() & taps.valid).any(-1)
+        y = GenericKernel(self.problem)._empty(torch, taps, y.masked_fill(nan, math.nan))
+        return y.reshape(self._shape(v))
 
-        problem = self.problem
-        self._hold([True] * len(problem.axes), f"{problem.op.name} over these windows")
-        kernel, xp = GenericKernel(problem), TORCH.xp
-        moved = self._moved(x)
-        shape = *moved.shape[: moved.ndim - len(problem.axes)], *problem.windows.shape
-        chunk = next(kernel._chunks(TORCH, x, all_rows=True))
-        taps = kernel._gather(TORCH, moved.reshape(-1, math.prod(problem.windows.sizes)), chunk)
-        y = kernel._empty(xp, taps, problem.op.forward(xp, taps, problem.params)).reshape(shape)
-        y = self._unmoved(y, problem.out_dtype)
+    def _definition(self, x: Tensor, indices: bool) -> Any:
+        problem, xp = self.problem, _Namespace()
+        v = self._moved(x)
+        chunk, taps = self._taps(v)
+        y = GenericKernel(problem)._empty(xp, taps, problem.op.forward(xp, taps, problem.params))
+        y = self._unmoved(y.reshape(self._shape(v)), problem.out_dtype)
         if not indices:
             return y
         table = torch.from_numpy(chunk.index).to(x.device)
         row = torch.arange(len(table), device=x.device) * table.shape[1]
         at = table.reshape(-1)[problem.op.select(xp, taps) + row]
-        return y, self._unmoved(at.reshape(shape), "int64")
+        return y, self._unmoved(at.reshape(self._shape(v)), "int64")
 
-    def _hold(self, needed: list[bool], what: str) -> None:
-        """Refuse a form that holds lengths which may change; warn where nobody said whether they will."""
-        axes = [
-            axis
-            for axis, both in zip(self.problem.axes, zip(needed, self.changing, strict=False), strict=False)
-            if all(both)
-        ]
-        if not axes:
-            return
+    def _taps(self, v: Tensor) -> tuple[Any, Taps]:
+        """Every window's elements, and the tables by which they were gathered."""
+        from ._framework import TORCH
+
         problem = self.problem
-        held = f"lengths {tuple(problem.shape[axis] for axis in axes)} of axes {tuple(axes)}"
-        if self.guessed:
-            text = f"{problem.where}: {what}: the exported model holds the {held}, and serves no others"
-            warnings.warn(text, torch.jit.TracerWarning, stacklevel=2)
-            return
-        raise refuse(
-            problem.where,
-            "this pooling is not exported with dynamic lengths",
-            got=f"{what}, and dynamic lengths on axes {tuple(axes)}",
-            expected="static lengths on these axes; all others may be dynamic",
-            hint="dynamic_shapes without these axes",
-        )
+        self.hold([True] * len(problem.axes), f"{problem.op.name} over these windows")
+        kernel = GenericKernel(problem)
+        chunk = next(kernel._chunks(TORCH, v, all_rows=True))
+        return chunk, kernel._gather(TORCH, v.reshape(-1, math.prod(problem.windows.sizes)), chunk)
+
+    def _shape(self, v: Tensor) -> tuple[Any, ...]:
+        return *v.shape[: v.ndim - len(self.problem.axes)], *self.problem.windows.shape
 
     def _dtype(self) -> torch.dtype | None:
         """What the standard forms compute in; None for the definition."""
@@ -360,14 +314,35 @@ class _Call:
         return None if name is None else getattr(torch, name)
 
     def _moved(self, x: Tensor) -> Tensor:
-        return x.permute(self._order())
+        order = self._order()
+        return x if order == tuple(range(len(order))) else x.permute(order)
 
     def _unmoved(self, y: Tensor, dtype: str) -> Tensor:
-        return y.permute(inverse(self._order())).to(getattr(torch, dtype))
+        order = self._order()
+        y = y if order == tuple(range(len(order))) else y.permute(inverse(order))
+        return _cast(y, getattr(torch, dtype))
 
     def _order(self) -> tuple[int, ...]:
         axes = self.problem.axes
         return tuple(axis for axis in range(len(self.problem.shape)) if axis not in axes) + axes
+
+
+def _cast(v: Tensor, dtype: torch.dtype) -> Tensor:
+    """As `to`, which leaves a node where there is nothing to do."""
+    return v if v.dtype == dtype else v.to(dtype)
+
+
+class _Namespace:
+    """torch as the definitions take it, apart from a function of torch's that takes no symbolic lengths."""
+
+    def __getattr__(self, name: str) -> Any:
+        from ._framework import TORCH
+
+        return getattr(TORCH.xp, name)
+
+    @staticmethod
+    def take_along_axis(x: Tensor, at: Tensor, axis: int) -> Tensor:
+        return x.gather(axis, at.clamp(min=0))  # windows without elements ask for the one before the first
 
 
 def _averaged(call: _Call, v: Tensor) -> Tensor:
@@ -404,9 +379,10 @@ FORMS: dict[PoolOp, Callable[[_Call, Tensor], Tensor | None]] = {
     AVG: _averaged,
     LP: _normed,
     BLUR: _Call.blurred,
+    MEDIAN: _Call.median,
 }
 """By operator: from elements to results. The others have their definition only."""
 
 
-def _sum(taps: Tensor, valid: Tensor | None) -> Tensor:
-    return (taps if valid is None else torch.where(valid, taps, torch.zeros_like(taps))).sum(-1)
+def _sum(taps: Tensor, valid: Tensor | None, dim: int) -> Tensor:
+    return (taps if valid is None else taps.masked_fill(~valid, 0)).sum(dim)
