@@ -5,15 +5,16 @@ operations instead. The plainest form that serves is taken: a reduction (ReduceM
 (MaxPool, AveragePool), windows gathered axis by axis (Gather and a reduction: bins that do not divide the axis), a
 convolution, and for everything else the definition.
 
-Lp norms are powers around an AveragePool, not an LpPool: that node takes whole exponents only, and torch can emit it only
-as a stand-in that computes zeros, which would fail whoever verifies the exported program.
+Lp norms are powers around an AveragePool, not an LpPool, which takes whole exponents only, and which torch can emit only
+for a stand-in that computes zeros: the exported program could not be verified.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,12 @@ def standard(asked: Request | Problem, x: Tensor, indices: bool | None = None) -
     ValueError
         Where a pooled axis has a dynamic length and every form of the call would hold the example's: adaptive bins
         other than one per axis, fractional windows, medians, ``"same"`` padding at a stride. Where integers are summed
-        to integers: a graph could not refuse a sum that does not fit.
+        to integers, or 64-bit integers to anything: a graph could not refuse a sum that does not fit.
 
     Notes
     -----
-    Axes that are not pooled may always be dynamic. The older exporter (``dynamo=False``) does not say which axes are:
-    there, forms that hold the example's lengths warn of it. How NaN and windows of only ``-inf`` compare is the runtime's
-    to say.
+    Axes that are not pooled may be dynamic. The older exporter (``dynamo=False``) does not say which axes are: there, forms
+    that hold the example's lengths warn of it. How NaN and windows of only ``-inf`` compare is the runtime's to say.
 
     Examples
     --------
@@ -83,17 +83,16 @@ def standard(asked: Request | Problem, x: Tensor, indices: bool | None = None) -
     tensor([[[[ 5.,  7.],
               [13., 15.]]]])
     """
+    problem: Any = asked
     if isinstance(asked, Request):
         indices = asked.indices if indices is None else indices
         problem = state(asked, lengths(x), str(x.dtype).removeprefix("torch."))
-    else:
-        problem = asked
-    if problem.op is SUM and DTYPES[problem.out_dtype] != "float":
+    if problem.op is SUM and (DTYPES[problem.out_dtype] != "float" or problem.dtype in ("int64", "uint64")):
         raise refuse(
             problem.where,
             "integer sums are not exported",
             got=f"sums of {problem.dtype} as {problem.out_dtype}",
-            expected="a float result: a graph cannot refuse a sum that does not fit",
+            expected="elements of up to 32 bits and a float result: a graph cannot refuse a sum that does not fit",
             hint='dtype="float64"',
         )
     guessed = torch.jit.is_tracing()
@@ -109,29 +108,35 @@ def lengths(x: Tensor) -> tuple[int, ...]:
     ------
     ValueError
         For a length that depends on values.
-
-    Examples
-    --------
-    >>> import torch
-    >>> lengths(torch.zeros(2, 3))
-    (2, 3)
     """
-    tracer = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)  # the older exporter makes tensors of lengths, and warns where one is read
-    try:
+    with _untraced():
         shape = tuple(x.shape)
-    finally:
-        torch._C._set_tracing_state(tracer)
     found = tuple(n.node.hint if isinstance(n, torch.SymInt) else int(n) for n in shape)
     if None in found:
         raise refuse(
             "torch.onnx.export",
             "a length is not known",
-            got=f"a tensor of shape {shape}, with a length that depends on values",
-            expected="lengths that the example inputs have",
+            got=f"a tensor of shape {shape}",
+            expected="lengths that do not depend on values",
             hint="pooling before the operation whose result has no known shape",
         )
     return found
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Out of sight of the older exporter, which makes tensors of lengths and warns of every constant."""
+    tracer = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(tracer)
+
+
+def _constant(table: np.ndarray, like: Tensor) -> Tensor:
+    with _untraced():
+        return torch.from_numpy(table).to(like.device)
 
 
 @dataclass(frozen=True)
@@ -215,7 +220,7 @@ class _Call(Pooled):
         reach = {"reflect": -1, "circular": 0}.get(border)
         if reach is not None and any(far > n + reach for far, n in zip(furthest, problem.windows.sizes, strict=True)):
             return None
-        weights = torch.from_numpy(problem.op.weights(slide.window).reshape(slide.window)).to(v.dtype)
+        weights = _constant(problem.op.weights(slide.window).reshape(slide.window), v).to(v.dtype)
         if border != "zeros":
             return weighted(v, slide, weights, border)
         y = weighted(v, slide, weights)
@@ -226,7 +231,7 @@ class _Call(Pooled):
         self.hold([True], "a border of zeros")
         _, valid = problem.windows.bordered_table("zeros")
         inside = np.where(valid, problem.op.weights(slide.window), 0.0).sum(axis=1)
-        return y / torch.from_numpy(inside.reshape(problem.windows.shape)).to(v.dtype)
+        return y / _constant(inside.reshape(problem.windows.shape), v).to(v.dtype)
 
     def _divisor(self, v: Tensor, include: bool) -> Any:
         """What the sums of `mean` are divided by: a number, a table, or the sums of ones."""
@@ -241,7 +246,7 @@ class _Call(Pooled):
         for i, axis in enumerate(problem.windows.axes):
             column = axis.count + axis.padded if include else axis.count
             table = table[..., None] * (np.ones_like(column) if i in self.whole() else column)
-        return torch.from_numpy(table).to(v.dtype)
+        return _constant(table, v).to(v.dtype)
 
     def _by_tables(self, v: Tensor, reduce: Callable[[Tensor, Tensor | None, int], Tensor]) -> Tensor:
         """Windows over one axis after the other, each gathered by a table of positions and reduced."""
@@ -255,10 +260,10 @@ class _Call(Pooled):
                 j, count - 1
             )  # the last again, where there is no other
             at = v.ndim - n + i
-            taps = v.index_select(at, torch.from_numpy(table.reshape(-1)).to(v.device)).unflatten(at, table.shape)
+            taps = v.index_select(at, _constant(table.reshape(-1), v)).unflatten(at, table.shape)
             valid = None
             if not (count == axis.most).all():
-                valid = torch.from_numpy(j < count).to(v.device).reshape(*table.shape, *(1,) * (n - 1 - i))
+                valid = _constant(j < count, v).reshape(*table.shape, *(1,) * (n - 1 - i))
             v = reduce(taps, valid, at + 1)
         return v
 
@@ -268,23 +273,31 @@ class _Call(Pooled):
         ranked = taps.values.masked_fill(~taps.valid, math.inf).topk(chunk.valid.shape[1], largest=False).values
         count = chunk.valid.sum(axis=1)
         first = np.arange(len(count)) * chunk.valid.shape[1]
-        middle = [torch.from_numpy(first + rank).to(v.device) for rank in (np.maximum(count - 1, 0) // 2, count // 2)]
+        middle = [_constant(first + rank, v) for rank in (np.maximum(count - 1, 0) // 2, count // 2)]
         low, high = (ranked.flatten(1).index_select(1, at) for at in middle)
         total = low + high
         y = torch.where(total.isinf(), low / 2 + high / 2, total / 2)
         nan = (taps.values.isnan() & taps.valid).any(-1)
-        y = GenericKernel(self.problem)._empty(torch, taps, y.masked_fill(nan, math.nan))
+        y = self._filled(taps, y.masked_fill(nan, math.nan))
         return y.reshape(self._shape(v))
 
     def _definition(self, x: Tensor, indices: bool) -> Any:
         problem, xp = self.problem, _Namespace()
+        if DTYPES[problem.dtype] != "float" and not problem.op.traits.picks and (self.guessed or problem.op is MEDIAN):
+            raise refuse(
+                problem.where,
+                "negative integers are sorted by no exporter, and divided wrongly by the older one",
+                got=f"{problem.op.name} of {problem.dtype}",
+                expected="floats" if problem.op is MEDIAN else "floats, or dynamo=True",
+                hint="x.to(torch.float32)",
+            )
         v = self._moved(x)
         chunk, taps = self._taps(v)
-        y = GenericKernel(problem)._empty(xp, taps, problem.op.forward(xp, taps, problem.params))
+        y = self._filled(taps, problem.op.forward(xp, taps, problem.params))
         y = self._unmoved(y.reshape(self._shape(v)), problem.out_dtype)
         if not indices:
             return y
-        table = torch.from_numpy(chunk.index).to(x.device)
+        table = _constant(chunk.index, x)
         row = torch.arange(len(table), device=x.device) * table.shape[1]
         at = table.reshape(-1)[problem.op.select(xp, taps) + row]
         return y, self._unmoved(at.reshape(self._shape(v)), "int64")
@@ -295,9 +308,15 @@ class _Call(Pooled):
 
         problem = self.problem
         self.hold([True] * len(problem.axes), f"{problem.op.name} over these windows")
-        kernel = GenericKernel(problem)
-        chunk = next(kernel._chunks(TORCH, v, all_rows=True))
-        return chunk, kernel._gather(TORCH, v.reshape(-1, math.prod(problem.windows.sizes)), chunk)
+        with _untraced():  # constants only
+            chunk = next(GenericKernel(problem)._chunks(TORCH, v, all_rows=True))
+        planes = v.reshape(-1, math.prod(problem.windows.sizes))
+        values = planes.index_select(1, _constant(chunk.index.reshape(-1), v)).unflatten(1, chunk.index.shape)
+        return chunk, replace(chunk.taps, values=_cast(values, getattr(torch, problem.op.wide[problem.dtype])))
+
+    def _filled(self, taps: Taps, y: Tensor) -> Tensor:
+        filled = self.problem.border not in (None, "zeros") or not self.problem.windows.any_empty
+        return y if filled or self.problem.empty is None else y.masked_fill(taps.count == 0, self.problem.empty)
 
     def _shape(self, v: Tensor) -> tuple[Any, ...]:
         return *v.shape[: v.ndim - len(self.problem.axes)], *self.problem.windows.shape
@@ -310,17 +329,16 @@ class _Call(Pooled):
         elif {DTYPES[problem.dtype], DTYPES[problem.out_dtype]} == {"float"}:
             name = "float64" if "float64" in (problem.dtype, problem.out_dtype) else "float32"
         else:
-            name = None
+            name = "float64" if problem.op is SUM else None  # exact: elements of up to 32 bits
         return None if name is None else getattr(torch, name)
 
     def _moved(self, x: Tensor) -> Tensor:
         order = self._order()
-        return x if order == tuple(range(len(order))) else x.permute(order)
+        return x if order == tuple(sorted(order)) else x.permute(order)
 
     def _unmoved(self, y: Tensor, dtype: str) -> Tensor:
         order = self._order()
-        y = y if order == tuple(range(len(order))) else y.permute(inverse(order))
-        return _cast(y, getattr(torch, dtype))
+        return _cast(y if order == tuple(sorted(order)) else y.permute(inverse(order)), getattr(torch, dtype))
 
     def _order(self) -> tuple[int, ...]:
         axes = self.problem.axes
