@@ -110,13 +110,12 @@ def lengths(x: Tensor) -> tuple[int, ...]:
         For a length that depends on values.
     """
     with _untraced():
-        shape = tuple(x.shape)
-    found = tuple(n.node.hint if isinstance(n, torch.SymInt) else int(n) for n in shape)
+        found = tuple(n.node.hint if isinstance(n, torch.SymInt) else int(n) for n in x.shape)
     if None in found:
         raise refuse(
             "torch.onnx.export",
             "a length is not known",
-            got=f"a tensor of shape {shape}",
+            got=f"a tensor of shape {tuple(x.shape)}",
             expected="lengths that do not depend on values",
             hint="pooling before the operation whose result has no known shape",
         )
@@ -311,7 +310,7 @@ class _Call(Pooled):
         with _untraced():  # constants only
             chunk = next(GenericKernel(problem)._chunks(TORCH, v, all_rows=True))
         planes = v.reshape(-1, math.prod(problem.windows.sizes))
-        values = planes.index_select(1, _constant(chunk.index.reshape(-1), v)).unflatten(1, chunk.index.shape)
+        values = planes.index_select(1, _constant(chunk.index.reshape(-1), v)).reshape(-1, *chunk.index.shape)
         return chunk, replace(chunk.taps, values=_cast(values, getattr(torch, problem.op.wide[problem.dtype])))
 
     def _filled(self, taps: Taps, y: Tensor) -> Tensor:
@@ -351,16 +350,12 @@ def _cast(v: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class _Namespace:
-    """torch as the definitions take it, apart from a function of torch's that takes no symbolic lengths."""
+    """torch as the definitions take it, but for a function that takes no symbolic lengths."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __init__(self) -> None:
         from ._framework import TORCH
 
-        return getattr(TORCH.xp, name)
-
-    @staticmethod
-    def take_along_axis(x: Tensor, at: Tensor, axis: int) -> Tensor:
-        return x.gather(axis, at.clamp(min=0))  # windows without elements ask for the one before the first
+        self.__dict__.update(vars(TORCH.xp), take_along_axis=lambda x, at, axis: x.gather(axis, at.clamp(min=0)))
 
 
 def _averaged(call: _Call, v: Tensor) -> Tensor:
