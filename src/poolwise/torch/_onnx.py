@@ -96,8 +96,7 @@ def standard(asked: Request | Problem, x: Tensor, indices: bool | None = None) -
             hint='dtype="float64"',
         )
     guessed = torch.jit.is_tracing()
-    changing = tuple(guessed or isinstance(x.shape[axis], torch.SymInt) for axis in problem.axes)
-    call = _Call(problem, changing, guessed)
+    call = _Call(problem, tuple(guessed or isinstance(x.shape[axis], torch.SymInt) for axis in problem.axes), guessed)
     return call.with_indices(x) if indices else call.values(x)
 
 
@@ -394,7 +393,7 @@ FORMS: dict[PoolOp, Callable[[_Call, Tensor], Tensor | None]] = {
     BLUR: _Call.blurred,
     MEDIAN: _Call.median,
 }
-"""By operator: from elements to results. The others have their definition only."""
+"""By operator: from elements to results. The others have their definition."""
 
 
 def _sum(taps: Tensor, valid: Tensor | None, dim: int) -> Tensor:
