@@ -77,6 +77,11 @@ class Problem(Pooling):
         """How many planes are pooled alike."""
         return math.prod(n for axis, n in enumerate(self.shape) if axis not in self.axes)
 
+    @property
+    def operations(self) -> int:
+        """Comparisons and arithmetic operations of the definition; elements on padding cost nothing."""
+        return int(self.planes * self.windows.elements * self.op.traits.flops)
+
 
 def state(request: Request, ndim: int, dtype: str) -> Pooling:
     """What a request asks for, of arrays of this many axes and this dtype, or a clear refusal."""

@@ -183,7 +183,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         ],
         "backend": plan.backend,
         "rejected": dict(plan.rejected),
-        "operations": int(problem.planes * problem.windows.elements * problem.op.traits.flops),
+        "operations": problem.operations,
         "bytes": read + written,
         "saved_bytes": saved,
     }

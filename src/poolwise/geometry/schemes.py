@@ -63,7 +63,8 @@ class Sliding(Scheme):
     dilation: tuple[int, ...] = ()
     ceil_mode: bool = False
 
-    def _pads(self, size: Any, index: int) -> tuple[Any, Any]:
+    def pads(self, size: Any, index: int) -> tuple[Any, Any]:
+        """Padding before and after an axis."""
         if not isinstance(self.padding, str):
             return self.padding[index]
         if self.padding == "valid":
@@ -75,7 +76,7 @@ class Sliding(Scheme):
 
     def outputs_on(self, size: Any, index: int = 0) -> Any:
         """How many windows; fewer than 1 where none fits."""
-        stride, (low, high) = self.stride[index], self._pads(size, index)
+        stride, (low, high) = self.stride[index], self.pads(size, index)
         outputs = (size + low + high - self._span(index) + (stride - 1 if self.ceil_mode else 0)) // stride + 1
         if self.ceil_mode and outputs > 1 and (outputs - 1) * stride >= size + low:
             outputs -= 1
@@ -95,7 +96,7 @@ class Sliding(Scheme):
         """
         window, stride = self.window[index], self.stride[index]
         step = self.dilation[index] if self.dilation else 1
-        low, high = self._pads(size, index)
+        low, high = self.pads(size, index)
         span, room, outputs = self._span(index), size + low + high, self.outputs_on(size, index)
         if outputs < 1:
             raise refuse(

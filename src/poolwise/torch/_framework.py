@@ -7,6 +7,7 @@ subclasses and `torch.func` hand over has no memory to go to: it takes the dispa
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..problem import Pooling, state
 from ..spec import ASKS, DTYPES, Request
 from . import _derivatives, _ops  # noqa: F401 - the operators need their derivatives
 from ._autograd import PLAIN, Pool, wrapped
+from ._flops import register as register_flops
+from ._onnx import standard
 from ._tensors import TENSORS, Tensors, compute
 from ._text import encode
 
@@ -38,6 +41,8 @@ class TorchFramework(Tensors):
         return wrapped(x) or modes_active() > 0 or tracing_state() is not None
 
     def defer(self, pooling: Pooling, request: Request, x: Tensor, out: Tensor | None) -> Any:
+        if exporting():
+            return standard(request, x)
         if forward_ad._current_level >= 0 and pooling.op.traits.saves == "input":
             # No forward derivative of its own: the definition in torch's own operations, which have theirs.
             return GenericKernel(pooling.over(tuple(x.shape))).differentiable_forward(TENSORS, x)
@@ -58,6 +63,13 @@ class TorchFramework(Tensors):
 
 
 TORCH = TorchFramework()
+register_flops()
+
+
+def exporting() -> bool:
+    """True while a model is exported to ONNX, whose graphs cannot call our kernels."""
+    onnx = sys.modules.get("torch.onnx")
+    return onnx is not None and onnx.is_in_onnx_export()
 
 
 def _facts(x: Tensor) -> Any:
@@ -122,6 +134,8 @@ def _trace(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     x = args[0] if args else options["x"]
     if not isinstance(x, torch.Tensor):
         return run(number, args, options)
+    if not torch.compiler.is_dynamo_compiling() and exporting():
+        return standard(ASKS[number](*args, **options), x)
     more = tuple((name, _plain(value)) for name, value in options.items() if name not in ("x", "out"))
     text, indices, saves = _described(number, x.ndim, x.dtype, _plain(args[1:]), more)
     result = _dispatched(x, text, indices, saves)
