@@ -1,0 +1,74 @@
+"""Pooling functions: torch's, this package's beside them, and which modules call them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from .layers import FAMILIES, KINDS
+
+__all__ = ["FUNCTIONS", "INDICES", "family_of_call", "is_own_code", "mentioned", "our_function", "plain"]
+
+INDICES = "_with_indices"
+NAMES = [f"{family}{'' if family.endswith('pool') else '_pool'}{n}d" for family in FAMILIES for n in (1, 2, 3)]
+FUNCTIONS: dict[Any, str] = {
+    getattr(home, name + ending): name
+    for home in (torch._C._nn, torch, functional)
+    for name in NAMES
+    for ending in ("", INDICES)
+    if hasattr(home, name + ending)
+}
+"""torch's pooling functions, at all of their addresses, and the plain name of each."""
+
+
+def family_of_call(name: str) -> str:
+    """``max`` of ``max_pool2d``, ``max_unpool`` of ``max_unpool2d``."""
+    return name[:-2].removesuffix("_pool")
+
+
+def plain(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for the function of the plain name: torch calls another one for indices."""
+    return {**kwargs, "return_indices": True} if function.__name__.endswith(INDICES) else kwargs
+
+
+def our_function(name: str) -> Callable[..., Any] | None:
+    """The function of this package with torch's name and arguments; None where there is none."""
+    try:
+        ours = importlib.import_module("poolwise.torch.functional")
+    except ImportError:
+        return None
+    return getattr(ours, name, None)
+
+
+def is_own_code(module: nn.Module) -> bool:
+    """True for modules whose `forward` somebody wrote: torch's own layers call their functions as layers do."""
+    home = type(module).forward.__module__ or ""
+    ours = home.startswith(("torch.nn.", "torch.ao.", "torch.fx.", "torch.jit.", "poolwise.torch."))
+    return not ours and not isinstance(module, (torch.jit.ScriptModule, *KINDS))
+
+
+def _code(module: nn.Module) -> Iterator[CodeType]:
+    """The code of every method that the module's class does not have from torch."""
+    for kind in type(module).__mro__:
+        if kind.__module__.startswith("torch.nn."):
+            continue
+        waiting = [value.__code__ for value in vars(kind).values() if isinstance(value, FunctionType)]
+        while waiting:
+            code = waiting.pop()
+            yield code
+            waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+
+
+def mentioned(module: nn.Module) -> list[str]:
+    """Names of pooling functions in the code of a module's class: all that can be said without running it."""
+    if not is_own_code(module):
+        return []
+    names = {name for code in _code(module) for name in code.co_names}
+    names = {name.removesuffix(INDICES) for name in names if not hasattr(module, name)}  # a layer may have the name
+    return [name for name in NAMES if name in names]
