@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .convert import convert, revert
+from .exchange import convert, revert
 from .report import Report, Row
 
 __all__ = ["Report", "Row", "convert", "revert"]

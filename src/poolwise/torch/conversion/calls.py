@@ -48,9 +48,10 @@ def our_function(name: str) -> Callable[..., Any] | None:
 
 def is_own_code(module: nn.Module) -> bool:
     """True for modules whose `forward` somebody wrote: torch's own layers call their functions as layers do."""
+    if isinstance(module, (torch.jit.ScriptModule, *KINDS)):
+        return False
     home = type(module).forward.__module__ or ""
-    ours = home.startswith(("torch.nn.", "torch.ao.", "torch.fx.", "torch.jit.", "poolwise.torch."))
-    return not ours and not isinstance(module, (torch.jit.ScriptModule, *KINDS))
+    return not home.startswith(("torch.nn.", "torch.ao.", "torch.fx.", "poolwise.torch."))
 
 
 def _code(module: nn.Module) -> Iterator[CodeType]:

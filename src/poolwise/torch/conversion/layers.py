@@ -96,8 +96,6 @@ def drop_in(old: nn.Module) -> nn.Module | str | None:
     if kind not in KINDS:
         if not isinstance(old, tuple(KINDS)):
             return None
-        if "quantized" in kind.__module__:
-            return "quantised: it pools quantised tensors, which poolwise does not"
         return f"a subclass ({kind.__module__}.{kind.__qualname__}), whose forward may differ from its parent's"
     changed = _changed(old)
     if changed is not None:

@@ -39,7 +39,7 @@ def convert(
 
     Layers of exactly torch's types are replaced by the layer of the same name with the same arguments; hooks, the
     training flag and whatever was written on a layer move over, and a layer that stands in several places is one layer
-    afterwards. Subclasses, quantised and scripted layers stay, and the report says why. Parameters, buffers and the
+    afterwards. Subclasses, layers that pool quantised tensors and scripted ones stay, and the report says why. Parameters, buffers and the
     names in `state_dict` are those of before. `revert` undoes it.
 
     With an example the model is run before and after, in evaluation mode and without gradients: a layer whose result
@@ -174,7 +174,7 @@ class _Work:
         self.calls: list[Row] = []
 
     def do(self, model: nn.Module, example: Example | None, measure: bool) -> tuple[nn.Module, Report]:
-        self.choose(model)
+        self.choose(model, example is not None)
         names = {module: name for name, module in model.named_modules()}
         before = Run(functions={(module, name): {} for module in names for name in mentioned(module)})
         if example is not None:
@@ -197,8 +197,9 @@ class _Work:
             raise
         return changed, found
 
-    def choose(self, model: nn.Module) -> None:
-        """A row for each pooling layer, and what shall stand in its place."""
+    def choose(self, model: nn.Module, seen: bool) -> None:
+        """A row for each pooling layer, and what shall stand in its place; `seen` where an example will be run."""
+        quantised = any(".quantized." in type(module).__module__ for module in model.modules())
         for name, layer in model.named_modules(remove_duplicate=False):
             if layer in self.rows:
                 row = self.rows[layer]
@@ -214,6 +215,8 @@ class _Work:
                 new = drop_in(layer)
             if new is None:
                 continue
+            if quantised and not seen:
+                new = "quantised layers are in the model: only an example shows whether this one pools their tensors"
             self.rows[layer] = Row(name, describe(layer))
             if isinstance(new, str):
                 self.rows[layer].reason = new
