@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from .layers import FAMILIES, KINDS
 
-__all__ = ["FUNCTIONS", "INDICES", "family_of_call", "is_own_code", "mentioned", "our_function", "plain"]
+__all__ = ["FUNCTIONS", "INDICES", "family_of_call", "is_own_code", "mentioned", "our_function", "plain", "reached"]
 
 INDICES = "_with_indices"
 NAMES = [f"{family}{'' if family.endswith('pool') else '_pool'}{n}d" for family in FAMILIES for n in (1, 2, 3)]
@@ -54,22 +54,36 @@ def is_own_code(module: nn.Module) -> bool:
     return not home.startswith(("torch.nn.", "torch.ao.", "torch.fx.", "poolwise.torch."))
 
 
-def _code(module: nn.Module) -> Iterator[CodeType]:
-    """The code of every method that the module's class does not have from torch."""
-    for kind in type(module).__mro__:
-        if kind.__module__.startswith("torch.nn."):
+def _inside(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of the functions that it makes."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _inside(inner)
+
+
+def reached(forward: Callable[..., Any], kind: type) -> Iterator[CodeType]:
+    """The code of a `forward` and of the methods and functions that it names: those of its class and of its file."""
+    seen, waiting = set(), [forward]
+    while waiting:
+        function = waiting.pop()
+        if not isinstance(function, FunctionType) or function.__code__ in seen:
             continue
-        waiting = [value.__code__ for value in vars(kind).values() if isinstance(value, FunctionType)]
-        while waiting:
-            code = waiting.pop()
+        seen.add(function.__code__)
+        waiting.append(getattr(function, "__wrapped__", None))
+        for code in _inside(function.__code__):
             yield code
-            waiting += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
+            for name in code.co_names:
+                found = getattr(kind, name, function.__globals__.get(name))
+                if not (getattr(found, "__module__", None) or "").startswith("torch."):
+                    waiting.append(found)
 
 
 def mentioned(module: nn.Module) -> list[str]:
     """Names of pooling functions in the code of a module's class: all that can be said without running it."""
     if not is_own_code(module):
         return []
-    names = {name for code in _code(module) for name in code.co_names}
+    kind = type(module)
+    names = {name for code in reached(kind.forward, kind) for name in code.co_names}
     names = {name.removesuffix(INDICES) for name in names if not hasattr(module, name)}  # a layer may have the name
     return [name for name in NAMES if name in names]

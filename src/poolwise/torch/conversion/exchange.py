@@ -172,6 +172,7 @@ class _Work:
         self.new: dict[nn.Module, nn.Module] = {}
         self.exchanged: set[nn.Module] = set()
         self.calls: list[Row] = []
+        self.measured: dict[tuple[str, str], Row] = {}
 
     def do(self, model: nn.Module, example: Example | None, measure: bool) -> tuple[nn.Module, Report]:
         self.choose(model, example is not None)
@@ -258,6 +259,7 @@ class _Work:
                     row.reason = _measure(torchs, ours, calls, module.training, row)
             if row.reason is None:
                 wanted.setdefault(module, set()).add(name)
+                self.measured[row.name, row.old] = row
             else:
                 row.notes = []
                 self.calls.append(row)
@@ -269,6 +271,10 @@ class _Work:
                 self.calls += move_relu(module, name)
             if self.relu or module in wanted:
                 self.calls += rewrite(module, name, wanted.get(module, set()), self.relu)
+        for row in self.calls:
+            before = self.measured.get((row.name, row.old), row)
+            row.torch_ms, row.poolwise_ms = before.torch_ms, before.poolwise_ms
+            row.notes += [note for note in before.notes if note not in row.notes]
 
     def check(self, model: nn.Module, example: Example, before: Run, found: Report) -> None:
         exchanged = bool(self.exchanged & set(self.new))

@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from .calls import FUNCTIONS, INDICES, family_of_call, is_own_code, mentioned, our_function, plain
+from .calls import FUNCTIONS, INDICES, family_of_call, is_own_code, mentioned, our_function, plain, reached
 from .layers import KINDS, family_of, is_ours
 from .report import Row
 
@@ -50,9 +50,8 @@ def _trace(module: nn.Module) -> fx.Graph:
         raise Untraceable("its forward was replaced on the object")
     if any(p.default is not p.empty or p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in _parameters(forward)):
         raise Untraceable("its forward has optional arguments, of which a trace sees one case")
-    blocks = ("BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL")
-    if any(step.opname in blocks for step in dis.get_instructions(forward)):
-        raise Untraceable("its forward has a with block, which a trace forgets")
+    if hasattr(forward, "__wrapped__") or any(_has_block(code) for code in reached(forward, type(module))):
+        raise Untraceable("its forward has a with block or a decorator, which a trace forgets")
     training, before = module.training, remember(module)
     try:
         graphs = []
@@ -69,6 +68,11 @@ def _trace(module: nn.Module) -> fx.Graph:
     if str(graphs[0]) != str(graphs[1]):
         raise Untraceable("its forward depends on self.training, of which a trace sees one case")
     return graphs[0]
+
+
+def _has_block(code: types.CodeType) -> bool:
+    names = ("BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL")  # as the versions of Python call it
+    return any(step.opname in names for step in dis.get_instructions(code))
 
 
 def _parameters(forward: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -99,12 +103,12 @@ def _write(module: nn.Module, graph: fx.Graph) -> None:
 
 
 def rewrite(module: nn.Module, name: str, functions: set[str], relu: bool) -> Iterator[Row]:
-    """Exchange the named functions in a module's `forward` and, if asked, move ReLU; a row for each change or refusal."""
+    """Exchange the named functions, which this package has, in a module's `forward` and, if asked, move ReLU; a row for
+    each change or refusal."""
     if not is_own_code(module):
         return
     pools = [child for child in module.children() if _is_max(child)]
-    wanted = sorted(set(mentioned(module)) & functions) if functions else []
-    if not wanted and not functions and not (relu and (pools or mentioned(module))):
+    if not functions and not (relu and (pools or mentioned(module))):
         return
     try:
         graph = _trace(module)
@@ -120,21 +124,20 @@ def rewrite(module: nn.Module, name: str, functions: set[str], relu: bool) -> It
 
 
 def _exchange(graph: fx.Graph, name: str, functions: set[str]) -> Iterator[Row]:
-    left = set(functions)
+    counts = dict.fromkeys(sorted(functions), 0)
     for node in graph.nodes:
         called = FUNCTIONS.get(node.target) if node.op == "call_function" else None
         if called not in functions:
             continue
-        left.discard(called)
-        ours = our_function(called)
-        if ours is None:
-            yield Row(name, f"{called}()", reason=f"poolwise.torch.functional has no {called}")
-            continue
+        counts[called] += 1
         node.kwargs = plain(node.target, node.kwargs)
-        node.target = ours
-        yield Row(name, f"{called}()", f"poolwise.torch.functional.{ours.__name__}()")
-    for called in sorted(left):
-        yield Row(name, f"{called}()", reason="not called where forward is traced")
+        node.target = our_function(called)
+    for called, count in counts.items():
+        if not count:
+            yield Row(name, f"{called}()", reason="not called where forward is traced")
+            continue
+        notes = [f"{count} calls"] if count > 1 else []
+        yield Row(name, f"{called}()", f"poolwise.torch.functional.{called}()", notes=notes)
 
 
 def _move(graph: fx.Graph, module: nn.Module, name: str) -> Iterator[Row]:
