@@ -127,8 +127,8 @@ def test_a_copy_leaves_the_original_alone(x):
 
 def test_training_goes_on_as_before(x):
     """Dropout and batch norm are those of before, and the example did not move the random numbers on."""
-    net = Net().train()
     torch.manual_seed(3)
+    net = Net().train()
     new = pt.convert(net, example=x, measure=False, report=False, relu_after_max=True)
     results = []
     for model in (net, new):
@@ -137,7 +137,7 @@ def test_training_goes_on_as_before(x):
         y.square().sum().backward()
         results.append((y.detach(), *(p.grad for p in model.parameters()), model.norm.running_mean))
     for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)  # a bias before batch norm has nothing but roundings
     torch.manual_seed(3)
     drawn = torch.rand(1)
     torch.manual_seed(3)
