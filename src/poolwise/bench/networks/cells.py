@@ -159,7 +159,8 @@ def _saved(model: nn.Module, x: Tensor) -> tuple[int, int]:
 def measure(job: Job, plan: Plan, weigh: bool = True) -> Facts:
     """Times, ratios and memory of one job as plain values; `status` says why there are none.
 
-    `at_most` is what the ratio would be if pooling took no time at all; `fastest_ratios` compare each contender's fastest
+    `free_pooling` is what the ratio would be if pooling took no time, going by torch's layers timed alone, where their
+    input is warmer than in the network; `fastest_ratios` compare each contender's fastest
     round, on which other programs weigh least.
     """
     x = torch.randn(job.batch, *job.network.image, generator=torch.Generator().manual_seed(1))
@@ -183,7 +184,7 @@ def measure(job: Job, plan: Plan, weigh: bool = True) -> Facts:
     facts["ratios"] = {name: timings[BEFORE].median / timings[name].median for name in tasks if name != BEFORE}
     facts["fastest_ratios"] = {name: timings[BEFORE].fastest / timings[name].fastest for name in facts["ratios"]}
     pools, whole = sum(row["torch_ms"] or 0.0 for row in facts["report"]["rows"]), timings[BEFORE].median * 1e3
-    facts["at_most"] = whole / (whole - pools) if pools < whole else None
+    facts["free_pooling"] = whole / (whole - pools) if pools < whole else None
     if job.work == "training":
         for name, model in contenders.items():
             entry = facts["contenders"][name]

@@ -70,13 +70,13 @@ def summary_lines(cells: list[Facts]) -> list[str]:
     from .cells import RELU
 
     done = [cell for cell in cells if cell["status"] == "ok"]
-    columns = "torch ms", "x poolwise", "fastest", "x ReLU after", "at most", "pools: torch ms", "poolwise ms", "kept"
+    columns = "torch ms", "x poolwise", "fastest", "x ReLU after", "if free", "pools: torch ms", "poolwise ms", "kept"
     rows: list[tuple[str, ...]] = [("network", *columns)]
     for cell in done:
         pools = cell["report"]["rows"]
         timed = [[row[key] or 0.0 for row in pools] for key in ("torch_ms", "poolwise_ms")]
         ratios = [cell["ratios"]["poolwise"], cell["fastest_ratios"]["poolwise"]]
-        ratios += [cell["ratios"].get(RELU), cell["at_most"]]
+        ratios += [cell["ratios"].get(RELU), cell["free_pooling"]]
         rows.append((cell["name"], f"{cell['contenders']['torch']['median_ms']:.1f}", *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
                      *(f"{sum(times):.2f}" for times in timed), str(cell["report"]["kept"])))  # fmt: skip
     lines = ["", *table(rows)]
