@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
     parser.add_argument("--json", metavar="FILE", help="keep every number")
     parser.add_argument("--svg", metavar="FILE", help="draw the picture")
+    parser.add_argument(
+        "--networks", action="store_true", help="whole networks before and after poolwise.torch.convert"
+    )
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
 
 
@@ -55,6 +58,10 @@ def _peers(args: argparse.Namespace) -> tuple[list[Any], dict[str, str]]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0, or 1 where this package gave a wrong answer or none in some cell."""
+    if args.networks:
+        from . import networks
+
+        return networks.run(args, args.budget or BUDGETS[args.preset])
     from .registry import select
 
     cells = select(args.preset, args.only)

@@ -11,6 +11,8 @@ from .adaptive import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
+from .conversion import convert as convert
+from .conversion import revert as revert
 from .more import BlurPool2d, MaxBlurPool2d, MedianPool2d, MinPool2d
 from .sliding import AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 
