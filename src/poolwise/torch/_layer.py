@@ -114,7 +114,7 @@ class Layer(torch.nn.Module):
             raise refuse_type(
                 cls.__name__,
                 "this is not a tensor",
-                got=f"{shown(x, 60)} of type {type(x).__name__}",
+                got=f"an object of type {type(x).__module__}.{type(x).__qualname__}",
                 expected="a torch tensor",
                 hint="torch.as_tensor(x), or poolwise's functions for NumPy arrays",
             )

@@ -116,12 +116,12 @@ class _FractionalMaxPool(Layer):
                 expected=f"a tensor of {dtype} on {x.device}",
                 hint="_random_samples.to(input)",
             )
-        elif given.shape[1:] != shape[1:] or len(given) < batch or not bool(((given >= 0) & (given <= 1)).all()):
+        elif given.shape[1:] != shape[1:] or len(given) < batch:
             raise refuse(
                 cls.__name__,
-                "_random_samples are not uniform draws for this input",
+                "_random_samples do not fit the input",
                 got=f"a tensor of shape {tuple(given.shape)}",
-                expected=f"numbers from 0 to 1 of shape {shape}",
+                expected=f"shape {shape}",
                 hint="torch.rand of that shape",
             )
         # torch reads those of two axes last axis first, those of three first axis first.
@@ -156,7 +156,7 @@ def _positions(samples: Tensor, lengths: tuple[int, ...], windows: tuple[int, ..
             number = torch.arange(m - 1, device=samples.device).to(samples.dtype)
             first = ((number + draw) * alpha).to(torch.int64) - (draw * alpha).to(torch.int64)
         last = torch.full((len(samples), 1), n - k, device=samples.device)
-        start = torch.cat([first, last], 1).clamp(0, n - k)
+        start = torch.cat([first, last], 1).clamp(0, n - k)  # samples may be any numbers: what they read is not
         seen = (start[:, :, None] + torch.arange(k, device=samples.device)).flatten(1)
         flat = (flat[:, :, None] * n + seen[:, None, :]).flatten(1)
     return flat

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..messages import refuse_type
 from ..ops.avg import AVG, AvgParams
 from ..ops.lp import LP, LpParams
 from ..ops.max import MAX
@@ -175,6 +176,14 @@ class _AvgPool(SlidingLayer):
         dilation: Ints,
         any_padding: bool,
     ) -> Request:
+        if isinstance(divisor, (bool, float)):
+            raise refuse_type(
+                cls.__name__,
+                "divisor_override is not an int",
+                got=f"divisor_override={divisor!r}",
+                expected="an int other than 0, or None",
+                hint="divisor_override=2",
+            )
         windows = kernel_size, stride, padding, dilation, ceil_mode, any_padding
         # torch pads with zeros: where they count, a window that sees padding only has a mean of 0.
         empty = 0.0 if include else None
@@ -283,7 +292,7 @@ class _LPPool(SlidingLayer):
         # torch, which has no padding, weighs in ceil mode the windows that the edge cuts as whole ones. A window that
         # padding cuts is another thing: a norm of zeros and what is there.
         unpadded = padding == "valid" if isinstance(padding, str) else not any(map(_some, cls._each(padding)))
-        params = LpParams(norm_type, signed=odd, rescale=bool(ceil_mode) and unpadded)
+        params = LpParams(norm_type, signed=odd, rescale=bool(ceil_mode) and unpadded and norm_type != math.inf)
         return cls._request(input, *windows, params=params, empty=0.0)
 
 
