@@ -51,7 +51,7 @@ def torch_errors(function: Function) -> Function:
         except (ValueError, TypeError) as error:
             if isinstance(error, RuntimeError):
                 raise
-            raise as_torch(error) from None
+            raise as_torch(error).with_traceback(error.__traceback__) from None
 
     return call  # type: ignore[return-value]
 

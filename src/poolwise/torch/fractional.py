@@ -21,7 +21,7 @@ SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: to
 
 
 class _FractionalMaxPool(Layer):
-    shown = ()  # torch's layers show nothing
+    shown = ("kernel_size", "output_size", "output_ratio")
 
     def __init__(
         self,
@@ -204,6 +204,7 @@ class FractionalMaxPool2d(_FractionalMaxPool):
     """
 
     spatial = 2
+    shown = ()  # as torch's layer, which shows nothing
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
@@ -213,3 +214,4 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     """
 
     spatial = 3
+    shown = ()
