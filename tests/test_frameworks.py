@@ -364,13 +364,24 @@ def test_layers_refuse_other_ranks(spatial: int) -> None:
             assert_refused(lambda layer=layer, x=x: layer(x), (ValueError,))
 
 
-LAYERS = {
-    **{f"{kind}Pool{n}d": {"kernel_size": 2} for kind in ("Max", "Avg") for n in (1, 2, 3)},
+LAYERS: dict[str, dict[str, Any]] = {
+    **{f"{kind}Pool{n}d": {"kernel_size": 2} for kind in ("Max", "Avg", "Min", "Sum", "Median") for n in (1, 2, 3)},
+    **{f"MaxBlurPool{n}d": {"kernel_size": 2} for n in (1, 2, 3)},
+    **{f"MaxUnpool{n}d": {"kernel_size": 2} for n in (1, 2, 3)},
     **{f"LPPool{n}d": {"norm_type": 2, "kernel_size": 2} for n in (1, 2, 3)},
     **{f"Adaptive{kind}Pool{n}d": {"output_size": 2} for kind in ("Max", "Avg") for n in (1, 2, 3)},
-    **{name: {"kernel_size": 2} for name in ("MinPool2d", "MedianPool2d", "MaxBlurPool2d")},
-    "BlurPool2d": {},
+    **{f"FractionalMaxPool{n}d": {"kernel_size": 2, "output_ratio": 0.5} for n in (1, 2, 3)},
+    **{f"BlurPool{n}d": {} for n in (1, 2, 3)},
 }
+
+
+def called(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The layer on a tensor, or on what was pooled of it where it unpools; random ones with the same draws."""
+    torch.manual_seed(0)
+    name = type(layer).__name__
+    if "Unpool" not in name:
+        return layer(x)
+    return layer(*getattr(pt, f"MaxPool{name[-2]}d")(2, return_indices=True)(x))
 
 
 def test_every_layer_is_listed_here() -> None:
@@ -382,7 +393,7 @@ def test_layers_are_modules(name: str) -> None:
     """No state, copied and pickled whole, and a repr that says how to build them."""
     layer = getattr(pt, name)(**LAYERS[name])
     x = torch.randn(2, 3, *[6] * int(name[-2]))
-    expected = layer(x)
+    expected = called(layer, x)
     assert not layer.state_dict() and not list(layer.parameters())
     layer.load_state_dict({})
     buffer = io.BytesIO()
@@ -391,16 +402,18 @@ def test_layers_are_modules(name: str) -> None:
     copies = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), torch.load(buffer, weights_only=False)]
     for other in copies:
         assert repr(other) == repr(layer)
-        assert_same_bits(other(x), to_numpy(expected))
+        assert_same_bits(called(other, x), to_numpy(expected))
     assert repr(layer).startswith(f"{name}(")
     for argument in LAYERS[name]:
         assert f"{argument}=" in layer.extra_repr() or hasattr(torch.nn, name)
+    if "Unpool" in name:
+        return
     sequential = torch.nn.Sequential(torch.nn.Identity(), layer)
+    torch.manual_seed(0)
     assert_same_bits(sequential.eval()(x), to_numpy(expected))
 
 
-# torch shows AvgPool1d's numbers, and no other layer's, as tuples.
-@pytest.mark.parametrize("name", [name for name in LAYERS if hasattr(torch.nn, name) and name != "AvgPool1d"])
+@pytest.mark.parametrize("name", [name for name in LAYERS if hasattr(torch.nn, name)])
 def test_layer_reprs_are_torchs(name: str) -> None:
     assert repr(getattr(pt, name)(**LAYERS[name])) == repr(getattr(torch.nn, name)(**LAYERS[name]))
 

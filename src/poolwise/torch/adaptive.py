@@ -30,8 +30,8 @@ class _AdaptiveMaxPool(AdaptiveLayer):
         self.output_size = output_size
         self.return_indices = return_indices
 
-    def forward(self, x: Tensor) -> Any:
-        return self._pool(x, self.output_size, self.return_indices)
+    def forward(self, input: Tensor) -> Any:
+        return self._pool(input, self.output_size, self.return_indices)
 
 
 class _AdaptiveAvgPool(AdaptiveLayer):
@@ -41,8 +41,8 @@ class _AdaptiveAvgPool(AdaptiveLayer):
         super().__init__()
         self.output_size = output_size
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, self.output_size)
+    def forward(self, input: Tensor) -> Tensor:
+        return self._pool(input, self.output_size)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
