@@ -65,6 +65,10 @@ class Framework(Protocol):
         """Refuse an `out` that is not this framework's, not writable, or shares memory with the input."""
         ...
 
+    def bounds(self, x: Array) -> tuple[int, int]:
+        """The least and the largest of integers; (0, -1) where there are none, or nobody can know yet."""
+        ...
+
     def scatter(self, values: Any, at: Any, shape: tuple[int, int], like: Array, duplicates: str) -> Array:
         """Rows of values to their positions in rows of zeros; values None for no values."""
         ...

@@ -102,6 +102,9 @@ class NumpyFramework:
                 hint="numpy.empty for out, or no out",
             )
 
+    def bounds(self, x: np.ndarray) -> tuple[int, int]:
+        return (int(x.min()), int(x.max())) if x.size else (0, -1)
+
     def scatter(self, values: Any, at: Any, shape: tuple[int, int], like: np.ndarray, duplicates: str) -> np.ndarray:
         flat = np.zeros(shape, like.dtype)
         if values is None:

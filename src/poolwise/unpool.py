@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
-
-import numpy as np
 
 from .arguments import axes_and_sizes
 from .arrays import framework_of, inverse
@@ -91,23 +90,22 @@ def max_unpool(
     shape = tuple(values.shape)
     pooled, sizes = axes_and_sizes(where, output_size, axes, len(shape))
     others = tuple(axis for axis in range(len(shape)) if axis not in pooled)
-    elements = int(np.prod(sizes, dtype=object))
-    if elements * max(int(np.prod([shape[axis] for axis in others], dtype=object)), 1) * 8 >= 1 << 63:
+    elements = math.prod(sizes)
+    if elements * max(math.prod([shape[axis] for axis in others]), 1) * 8 >= 1 << 63:
         raise refuse(
             where, "the result's size overflows 64-bit integers", got=f"output_size={shown(output_size)}",
             expected="fewer than 2**60 elements", hint="the spatial shape that was pooled",
         )  # fmt: skip
     xp = framework.xp
     at = xp.permute_dims(indices, others + pooled)
-    if 0 not in shape:
-        low, high = int(xp.min(at)), int(xp.max(at))
-        if low < 0 or high >= elements:
-            raise refuse(
-                where, "an index is outside the plane", got=f"indices from {low} to {high}",
-                expected=f"0 to {elements - 1} for planes of {dict(zip(pooled, sizes, strict=True))} (axis: length)",
-                hint="output_size= the spatial shape that was pooled",
-            )  # fmt: skip
-    planes = int(np.prod([shape[axis] for axis in others], dtype=np.int64))
+    low, high = framework.bounds(at)
+    if low < 0 or high >= elements:
+        raise refuse(
+            where, "an index is outside the plane", got=f"indices from {low} to {high}",
+            expected=f"0 to {elements - 1} for planes of {dict(zip(pooled, sizes, strict=True))} (axis: length)",
+            hint="output_size= the spatial shape that was pooled",
+        )  # fmt: skip
+    planes = math.prod([shape[axis] for axis in others])
     flat = framework.scatter(
         xp.reshape(xp.permute_dims(values, others + pooled), (planes, -1)) if 0 not in shape else None,
         xp.reshape(at, (planes, -1)) if 0 not in shape else None,

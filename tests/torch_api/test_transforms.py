@@ -171,6 +171,23 @@ def test_compile_of_functions() -> None:
     assert torch.equal(out, F.max_pool2d(x, 2))
 
 
+@JIT
+def test_compile_of_unpooling() -> None:
+    torch._dynamo.reset()
+
+    class There(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pool, self.unpool = pt.MaxPool2d(2, return_indices=True), pt.MaxUnpool2d(2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.unpool(*self.pool(x))
+
+    for dynamic in (False, True):
+        compiled = torch.compile(There(), fullgraph=True, dynamic=dynamic, backend="aot_eager")
+        assert_like(compiled, There(), torch.randn(2, 3, 8, 10, generator=torch.Generator().manual_seed(0)))
+
+
 @pytest.mark.parametrize("name", ["max", "avg", "lp", "median", "blur"])
 @JIT
 def test_compile_of_compositions(name: str) -> None:

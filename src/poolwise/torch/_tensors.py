@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import array_api_compat.torch as xp
@@ -13,6 +12,7 @@ import torch
 from ..arrays import inverse
 from ..messages import refuse, refuse_type
 from ..numpy import NUMPY
+from ..spec import DTYPES
 
 __all__ = ["TENSORS", "Tensors", "compute"]
 
@@ -95,6 +95,13 @@ class Tensors:
                 hint="torch.empty for out, or no out",
             )
 
+    def bounds(self, x: Tensor) -> tuple[int, int]:
+        # Traced and on meta, indices are not known: torch's own scatter refuses those outside when they are.
+        if not x.numel() or x.is_meta or torch.compiler.is_compiling():
+            return 0, -1
+        low, high = torch.aminmax(x)
+        return int(low), int(high)
+
     def scatter(self, values: Any, at: Any, shape: tuple[int, int], like: Tensor, duplicates: str) -> Tensor:
         flat = torch.zeros(shape, dtype=like.dtype, device=like.device)
         if values is None:
@@ -104,6 +111,8 @@ class Tensors:
             return torch.from_numpy(NUMPY.scatter(values.numpy(), at.numpy(), shape, values.numpy(), duplicates))
         if duplicates == "sum":
             return flat.scatter_add(1, at, values)
+        if duplicates == "last" and values.device.type == "cpu" and not (torch.is_grad_enabled() and values.requires_grad):
+            return flat.scatter_(1, at, values)  # on a CPU, one thread goes along each row
         # The last of equal positions, and the largest, are found by number: the same on every run and device.
         place = torch.arange(at.shape[1], device=at.device).expand_as(at)
         if duplicates == "max":
@@ -125,9 +134,11 @@ def _empty(shape: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
         raise MemoryError(f"no memory for a result of shape {tuple(shape)} and dtype {_name(dtype)}") from None
 
 
-@lru_cache(maxsize=64)
+NAMES = {getattr(torch, name): name for name in DTYPES if hasattr(torch, name)}
+
+
 def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    return NAMES.get(dtype) or str(dtype).removeprefix("torch.")
 
 
 def _overlap(a: Tensor, b: Tensor) -> bool:
