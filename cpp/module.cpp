@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "calls.hpp"
 #include "isa.hpp"
+#include "openmp.hpp"
 #include "kernel.hpp"
 #include "memory.hpp"
 #include "parallel.hpp"
@@ -166,6 +167,7 @@ NB_MODULE(_core, m) {
   m.def("isa", [] { return std::string(active_kernels().name); });
   m.def("isa_available", &available_isas);
   m.def("parallel_stats", &parallel_wakeups);
+  m.def("shared_threads", &openmp_team, "threads"_a, "Threads of the OpenMP team that a loop would run on; 0 for our own.");
   m.def("set_worth_sharing", &set_worth_sharing, "seconds"_a);
   m.def("advise_huge_pages", &advise_huge_pages, "address"_a, "bytes"_a);
   bind_calls(m);

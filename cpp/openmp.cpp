@@ -51,20 +51,27 @@ const Runtime* runtime() {
 
 }  // namespace
 
-bool openmp_run(int threads, void (*work)(void*), void* context) {
+int openmp_team(int threads) {
 #ifdef PW_HAS_DLSYM
-  if (!usable.load(std::memory_order_relaxed)) return false;
-  const Runtime* omp = runtime();
-  if (!omp) return false;
+  const Runtime* omp = usable.load(std::memory_order_relaxed) ? runtime() : nullptr;
   // The team keeps its size: a runtime that is asked for another one ends threads and starts new ones.
-  const int size = omp->max_threads();
-  if (size < 2 || size > threads) return false;
-  omp->parallel(work, context, static_cast<unsigned>(size), 0);
-  return true;
+  const int size = omp ? omp->max_threads() : 0;
+  return size < 2 || size > threads ? 0 : size;
 #else
-  (void)threads, (void)work, (void)context;
-  return false;
+  (void)threads;
+  return 0;
 #endif
+}
+
+bool openmp_run(int threads, void (*work)(void*), void* context) {
+  const int size = openmp_team(threads);
+  if (size == 0) return false;
+#ifdef PW_HAS_DLSYM
+  runtime()->parallel(work, context, static_cast<unsigned>(size), 0);
+#else
+  (void)work, (void)context;
+#endif
+  return true;
 }
 
 void openmp_forget() {

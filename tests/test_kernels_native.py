@@ -430,3 +430,40 @@ print(core.isa())
         [sys.executable, "-c", code], env={**env, "POOLWISE_ISA": "sse9"}, capture_output=True, text=True, timeout=60
     )
     assert "POOLWISE_ISA=sse9" in done.stderr and "expected one of: base" in done.stderr
+
+
+SHARED = """
+import os, sys, threading, numpy as np, torch, poolwise as pw
+torch.set_num_threads(2)
+pw.set_num_threads(2)
+x = np.random.default_rng(0).random((4, 16, 200, 200), dtype=np.float32)
+torch.from_numpy(x).add(1)  # torch's threads exist
+run = lambda: pw.max_pool(x, (3, 3))
+y = run()
+pid = os.fork()
+if pid == 0:
+    os._exit(0 if np.array_equal(run(), y) else 1)
+assert os.waitpid(pid, 0)[1] == 0
+found = []
+threads = [threading.Thread(target=lambda: found.extend(np.array_equal(run(), y) for _ in range(10))) for _ in range(4)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert len(found) == 40 and all(found)
+pw.set_num_threads(1)
+assert np.array_equal(run(), y)
+pw.set_num_threads(2)
+print(pw.show_config()["shared_threads"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork")
+def test_threads_shared_with_torch():
+    """On its team or not, as the environment says: equal bits, a forked child, concurrent callers."""
+    pytest.importorskip("torch")
+    for layer in ("auto", "own"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SHARED],
+            env={**os.environ, "POOLWISE_THREADING": layer},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(layer == "auto")

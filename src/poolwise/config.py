@@ -19,7 +19,7 @@ def show_config() -> dict[str, Any]:
     --------
     >>> import poolwise as pw
     >>> sorted(pw.show_config())
-    ['backends', 'instruction_set', 'instruction_sets', 'platform', 'python', 'threads', 'versions']
+    ['backends', 'instruction_set', 'instruction_sets', 'platform', 'python', 'shared_threads', 'threads', 'versions']
     """
     core = cpu._core
     versions = {}
@@ -36,4 +36,5 @@ def show_config() -> dict[str, Any]:
         "instruction_set": core.isa() if core else None,
         "instruction_sets": core.isa_available() if core else [],
         "threads": cpu.get_num_threads(),
+        "shared_threads": bool(core and core.shared_threads(cpu.get_num_threads())),
     }

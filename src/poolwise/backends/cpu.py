@@ -43,7 +43,11 @@ _threads: int | None = None
 
 
 def set_num_threads(threads: int | None) -> None:
-    """How many threads a call may use; `None` follows torch where it is loaded, the environment otherwise."""
+    """How many threads a call may use; `None` follows torch where it is loaded, the environment otherwise.
+
+    Where torch is loaded, and has no more threads than this, a call runs on its threads: they spin for a while after each of
+    torch's operations, and others would wait for the cores. ``POOLWISE_THREADING=own`` in the environment keeps both apart.
+    """
     global _threads
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise refuse(

@@ -111,7 +111,11 @@ class Tensors:
             return torch.from_numpy(NUMPY.scatter(values.numpy(), at.numpy(), shape, values.numpy(), duplicates))
         if duplicates == "sum":
             return flat.scatter_add(1, at, values)
-        if duplicates == "last" and values.device.type == "cpu" and not (torch.is_grad_enabled() and values.requires_grad):
+        if (
+            duplicates == "last"
+            and values.device.type == "cpu"
+            and not (torch.is_grad_enabled() and values.requires_grad)
+        ):
             return flat.scatter_(1, at, values)  # on a CPU, one thread goes along each row
         # The last of equal positions, and the largest, are found by number: the same on every run and device.
         place = torch.arange(at.shape[1], device=at.device).expand_as(at)
