@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
@@ -169,6 +170,18 @@ def test_compile_of_functions() -> None:
     out = torch.empty(2, 3, 4, 4)
     torch.compile(lambda x, out: pw.max_pool(x, (2, 2), out=out), fullgraph=True, backend="aot_eager")(x, out)
     assert torch.equal(out, F.max_pool2d(x, 2))
+
+
+@JIT
+def test_numpy_arrays_inside_compiled_functions() -> None:
+    """They pool as they do outside, with a graph break."""
+    torch._dynamo.reset()
+    x = np.random.default_rng(0).random((4, 4))
+
+    def f(t: Tensor, x: np.ndarray) -> Tensor:
+        return t + float(pw.max_pool(x, (2, 2)).sum())
+
+    assert torch.compile(f, backend="eager")(torch.ones(1), x) == f(torch.ones(1), x)
 
 
 @JIT

@@ -143,4 +143,15 @@ def _trace(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     return result if out is None else out.copy_(result)
 
 
+def _not_compiled() -> None:
+    """Have torch.compile run `run`, and all that it calls, as it is, should a frame of it come up by itself: traced, the
+    memory of NumPy arrays would not be there. What `torch.compiler.disable` does, but that would load the compiler, which
+    takes a second, and wrap every call, which takes as long as a small one."""
+    dynamo = torch._C._dynamo.eval_frame
+    if hasattr(dynamo, "set_code_exec_strategy"):  # not in a torch of before 2.7
+        skip = dynamo._FrameAction.SKIP
+        dynamo.set_code_exec_strategy(run.__code__, dynamo._FrameExecStrategy(skip, skip))
+
+
+_not_compiled()
 install_tracer(torch.compiler.is_compiling, _trace)
