@@ -136,6 +136,9 @@ struct Call {
 // Runs units begin..end-1. Called with scratch == nullptr it only returns the bytes of scratch that it needs.
 using UnitFn = i64 (*)(const Problem&, const Call&, i64 begin, i64 end, char* scratch);
 
+// Compact offsets to public flat indices, for rows begin..end-1 of outputs of the last axis. Both arrays are dense, as y.
+using IndicesFn = void (*)(const Problem&, const void* offsets, i64* indices, i64 begin, i64 end);
+
 // Each returns null where the operator or dtype has no such kernel.
 struct Kernels {
   const char* name;
@@ -146,6 +149,7 @@ struct Kernels {
   UnitFn (*backward_lp)(const Problem&);
   UnitFn (*middles)(const Problem&);  // writes to `offsets` where in x the lower and the upper middle element lie
   UnitFn (*backward_middles)(const Problem&);
+  IndicesFn indices;
 };
 
 static inline Window window_at(const Axis& axis, i64 i) {
