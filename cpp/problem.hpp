@@ -108,6 +108,7 @@ struct Problem {
   i64 tile, tiles, units;
   i64 strip;  // outputs of the last axis that Direct or Tall (direct.hpp, tall.hpp) does at once; 0 where only Walk can
   bool blocks;  // whether Blocks (blocks.hpp) may take the place of Walk
+  i64 whole;    // elements of a plane that is one window and dense, as Planes (blocks.hpp) reads it, else 0
   i64 tall;   // tiles of the first axis where Tall serves, else 0
   i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
   i64 block;  // rows of outputs at once
