@@ -6,7 +6,6 @@
 #include <new>
 #include <stdexcept>
 
-#include "indices.hpp"
 #include "isa.hpp"
 #include "parallel.hpp"
 #include "plan.hpp"
@@ -186,10 +185,11 @@ void Kernel::offsets_to_indices(const void* offsets, i64* indices, int threads) 
   } job{pb_, offsets, indices};
   auto body = [](void* context, i64 begin, i64 end) {
     const Job& j = *static_cast<Job*>(context);
-    poolwise::offsets_to_indices(j.pb, j.offsets, j.indices, begin, end);
+    active_kernels().indices(j.pb, j.offsets, j.indices, begin, end);
   };
-  const double seconds = 5e-9 * static_cast<double>(pb_.planes) * static_cast<double>(pb_.out_plane);
-  parallel_for(pb_.planes, seconds < worth_sharing.load(std::memory_order_relaxed) ? 1 : threads, body, &job);
+  const i64 outputs = pb_.planes * pb_.out_plane, rows = outputs / pb_.axes[pb_.n_axes - 1].out_block / pb_.axes[pb_.n_axes - 1].n_out;
+  const double seconds = 1e-9 * static_cast<double>(outputs);
+  parallel_for(rows, seconds < worth_sharing.load(std::memory_order_relaxed) ? 1 : threads, body, &job);
 }
 
 void Kernel::backward_select(const void* gy, const void* offsets, void* gx, int threads) const {

@@ -184,6 +184,17 @@ bool whole_rows(const Problem& pb) {
   return shares_little(outer) && shares_little(last);
 }
 
+// Elements of a dense plane that is one window, else 0: see blocks.hpp.
+i64 whole_plane(const Problem& pb) {
+  if (pb.inner != 1) return 0;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    const Axis& axis = pb.axes[a];
+    if (axis.n_out != 1 || window_at(axis, 0).count != axis.size_in) return 0;
+    if (axis.size_in != 1 && (axis.step != 1 || axis.stride_in != axis.in_block)) return 0;
+  }
+  return pb.in_plane;
+}
+
 void plan_forward(Problem& pb) {
   const i64 item = partial_bytes(pb);
   const int depth = pb.n_axes - 1;
@@ -204,7 +215,9 @@ void plan_forward(Problem& pb) {
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
   pb.blocks = !slow && whole_rows(pb);
-  if (!slow && !pb.blocks && (plan_tall(pb, item) || plan_direct(pb, item))) return;
+  pb.whole = whole_plane(pb);
+  if (pb.whole) pb.split = 0;
+  if (!slow && !pb.blocks && !pb.whole && (plan_tall(pb, item) || plan_direct(pb, item))) return;
   pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;

@@ -108,6 +108,7 @@ struct Problem {
   i64 tile, tiles, units;
   i64 strip;  // outputs of the last axis that Direct or Tall (direct.hpp, tall.hpp) does at once; 0 where only Walk can
   bool blocks;  // whether Blocks (blocks.hpp) may take the place of Walk
+  i64 whole;    // elements of a plane that is one window and dense, as Planes (blocks.hpp) reads it, else 0
   i64 tall;   // tiles of the first axis where Tall serves, else 0
   i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
   i64 block;  // rows of outputs at once
@@ -136,6 +137,9 @@ struct Call {
 // Runs units begin..end-1. Called with scratch == nullptr it only returns the bytes of scratch that it needs.
 using UnitFn = i64 (*)(const Problem&, const Call&, i64 begin, i64 end, char* scratch);
 
+// Compact offsets to public flat indices, for rows begin..end-1 of outputs of the last axis. Both arrays are dense, as y.
+using IndicesFn = void (*)(const Problem&, const void* offsets, i64* indices, i64 begin, i64 end);
+
 // Each returns null where the operator or dtype has no such kernel.
 struct Kernels {
   const char* name;
@@ -146,6 +150,7 @@ struct Kernels {
   UnitFn (*backward_lp)(const Problem&);
   UnitFn (*middles)(const Problem&);  // writes to `offsets` where in x the lower and the upper middle element lie
   UnitFn (*backward_middles)(const Problem&);
+  IndicesFn indices;
 };
 
 static inline Window window_at(const Axis& axis, i64 i) {

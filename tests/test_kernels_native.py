@@ -240,6 +240,124 @@ def test_float_sums(dtype, op, params):
             np.testing.assert_allclose(y[o], want, rtol=2 * eps, atol=0)
 
 
+LARGE = [
+    [adaptive(150, 1)],
+    [adaptive(7, 1), adaptive(7, 1)],
+    [adaptive(12, 1), adaptive(35, 1)],
+    [adaptive(5, 1), adaptive(3, 1), adaptive(11, 1)],
+    [adaptive(16, 2), adaptive(67, 3)],
+    [adaptive(13, 2), adaptive(9, 4)],
+    [sliding(14, 7, 7), sliding(40, 8, 8)],
+    [adaptive(21, 1), adaptive(217, 2)],
+]
+
+
+def large(dtypes):
+    """Windows that are whole planes, or of many rows: ordinary numbers, zeros of both signs above all else, few NaN."""
+    rng = np.random.default_rng(11)
+    for g, forms in enumerate(LARGE):
+        sizes = [max(s + c for s, c, _ in f[1]) for f in forms]
+        for dtype, inner in itertools.product(dtypes, (1, 5, 56) if math.prod(sizes) < 1200 else (1,)):
+            for kind in ("ordinary", "zeros", "nan") if dtype in FLOATS else ("ordinary",):
+                if dtype in INTS:
+                    yield forms, dtype, data(rng, (2, *sizes, inner), dtype)
+                    continue
+                x = rng.standard_normal((2, *sizes, inner)).astype(np.float32)
+                if kind == "zeros":
+                    x = np.where(rng.random(x.shape) < 0.01, np.where(rng.random(x.shape) < 0.5, -0.0, 0.0), -abs(x))
+                if kind == "nan":
+                    x[rng.random(x.shape) < 0.5 / math.prod(sizes)] = np.nan
+                    x[rng.random(x.shape) < 0.5 / math.prod(sizes)] = -np.nan
+                x = x.astype(np.float32)
+                x = (x.view(np.uint32) >> 16).astype(np.uint16) if dtype == "bfloat16" else x.astype(dtype)
+                yield forms, dtype, strided(x, ("plain", "plain", "gaps")[g % 3])
+
+
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("dtype", [*FLOATS, "uint8", "int32"])
+def test_large_windows_compare(op, dtype):
+    for forms, _, x in large([dtype]):
+        if op == "min" and dtype in FLOATS:
+            x = x ^ np.uint16(0x8000) if dtype == "bfloat16" else -x
+        case = Case(op, dtype, x, forms)
+        y, off = case.forward(offsets=True)
+        assert y.tobytes() == case.forward()[0].tobytes()
+        index, at = case.indices(off), wide(np.ascontiguousarray(x), dtype)
+        plane = np.arange(math.prod(x.shape[1:-1])).reshape(x.shape[1:-1])
+        for o, elements, _ in case.windows():
+            v = at[tuple(zip(*elements, strict=True))]
+            first = np.isnan(v).argmax() if np.isnan(v).any() else v.argmax() if op == "max" else v.argmin()
+            assert y[o].tobytes() == x[elements[first]].tobytes(), (forms, dtype, o)
+            assert index[o] == plane[elements[first][1:-1]], (forms, dtype, o)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("dtype", [*FLOATS, "uint8", "int16"])
+def test_large_windows_average(dtype):
+    eps = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+    for forms, _, x in large([dtype]):
+        case = Case("avg", dtype, x, forms)
+        y, at = wide(case.forward()[0], dtype), wide(np.ascontiguousarray(x), dtype)
+        for o, elements, _ in case.windows():
+            v = at[tuple(zip(*elements, strict=True))].tolist()
+            if dtype in eps:
+                np.testing.assert_allclose(y[o], math.fsum(v) / len(v), rtol=2 * eps[dtype], atol=1e-17)
+            else:
+                assert y[o] == round(Fraction(sum(v), len(v))), (forms, dtype, o)
+
+
+@pytest.mark.parametrize("op", ["max", "avg"])
+def test_planes_of_any_pitch(op):
+    """More planes than are finished at once, evenly apart or not."""
+    rng = np.random.default_rng(2)
+    big = rng.standard_normal((9, 37, 5, 3)).astype(np.float32)
+    big[4, 11, 3, 1] = np.nan
+    for x in (big, big[:, :20], big[::2, 1::3], big[::-1], big[:, ::-1]):
+        n, c, s = *x.shape[:2], [b // 4 for b in x.strides]
+        axes = [packed(adaptive(5, 1), 5, s[2], 3), packed(adaptive(3, 1), 3, s[3], 1)]
+        kernel = core.Kernel(op, "float32", "float32", [(n, s[0]), (c, s[1])], axes, (1, 1))
+        y = np.empty((n, c), np.float32)
+        kernel.forward(x.ctypes.data, y.ctypes.data, 2)
+        want = x.max((2, 3)) if op == "max" else x.mean((2, 3), dtype=float)
+        np.testing.assert_allclose(y, want, rtol=2.0**-23)
+
+
+def test_planes_that_are_computed_again():
+    """Sums beyond the range, in some of the planes that are finished together."""
+    x = np.ones((5, 40, 1))
+    x[1], x[3, 7] = 1.7e308, np.inf
+    np.testing.assert_array_equal(
+        Case("avg", "float64", x, [adaptive(40, 1)]).forward()[0].ravel(), [1, 1.7e308, 1, np.inf, 1]
+    )
+    x[1], x[3], x[4] = 1e200, 1e-200, 0
+    y = Case("lp", "float64", x, [adaptive(40, 1)], p=2.0).forward()[0].ravel()
+    np.testing.assert_allclose(y, math.sqrt(40) * np.array([1, 1e200, 1, 1e-200, 0]), rtol=1e-14)
+
+
+def test_results_are_those_of_every_instruction_set():
+    code = """
+import hashlib, sys
+import numpy as np
+import poolwise as pw
+from poolwise import _core
+rng, seen = np.random.default_rng(4), hashlib.md5()
+for shape in ((3, 5, 7, 7), (2, 3, 33, 41), (2, 16, 16, 40), (1, 2, 9, 100)):
+    x = rng.standard_normal(shape).astype(np.float32)
+    for dtype in ("float32", "float64", "float16"):
+        for size in (1, 2):
+            y = pw.adaptive_avg_pool(x.astype(dtype), size, axes=(2, 3)), pw.adaptive_avg_pool(x.astype(dtype), size, axes=(1, 2))
+            seen.update(y[0].tobytes() + y[1].tobytes())
+print(_core.isa(), seen.hexdigest())
+"""
+    found = {}
+    for isa in core.isa_available():
+        env = {**os.environ, "POOLWISE_ISA": isa}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+        name, found[isa] = done.stdout.split()
+        assert name == isa
+    assert len(set(found.values())) == 1, found
+
+
 def test_float64_sums_are_careful():
     x = np.array(
         [1e300, 1.0, -1e300, 3.0, 1.7e308, 1.7e308, 1.7e308, -1.7e308, np.inf, 1.0, -np.inf, 2.0], float

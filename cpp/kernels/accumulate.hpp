@@ -22,6 +22,8 @@ struct Averages {
 template <class A>
 struct PlainSum {
   using Acc = A;
+  // Running sums at once, beside the lanes: of one long sum, and of many.
+  static constexpr int kChains = 4, kColumns = 8;
   struct Row {
     Acc* sum;
     Row at(i64 n) const { return {sum + n}; }
@@ -32,12 +34,21 @@ struct PlainSum {
 
   template <class V>
   struct State {
+    static constexpr u64 kBytes = sizeof(V);
     V sum;
     inline __attribute__((always_inline)) void add(V x) { sum += x; }
     inline __attribute__((always_inline)) void add(State other) { sum += other.sum; }
     inline __attribute__((always_inline)) State<Acc> lane(int l) const {
       if constexpr (same<V, Acc>) return *this; else return {sum[l]};
     }
+    template <int Half>
+    inline __attribute__((always_inline)) auto half() const {
+      auto part = half_of<Half, Acc>(sum);
+      return State<decltype(part)>{part};
+    }
+    // Lanes from number `lane` on, or those before; nothing in the others.
+    inline __attribute__((always_inline)) State beyond(i64 lane) const { return {lanes_from<Acc>(lane, sum, -V{})}; }
+    inline __attribute__((always_inline)) State before(i64 lane) const { return {lanes_from<Acc>(lane, -V{}, sum)}; }
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
     static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
     inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
@@ -53,6 +64,7 @@ struct PlainSum {
 // one unit in the last place plus n * 2^-104 * sum|x|.
 struct PairSum {
   using Acc = double;
+  static constexpr int kChains = 2, kColumns = 4;
   struct Row {
     double *high, *low;
     Row at(i64 n) const { return {high + n, low + n}; }
@@ -66,6 +78,7 @@ struct PairSum {
 
   template <class V>
   struct State {
+    static constexpr u64 kBytes = sizeof(V);
     V high, low;
     inline __attribute__((always_inline)) void add(V x) {
       const V sum = high + x, part = sum - high;
@@ -78,6 +91,17 @@ struct PairSum {
     }
     inline __attribute__((always_inline)) State<double> lane(int l) const {
       if constexpr (same<V, double>) return *this; else return {high[l], low[l]};
+    }
+    template <int Half>
+    inline __attribute__((always_inline)) auto half() const {
+      auto part = half_of<Half, double>(high);
+      return State<decltype(part)>{part, half_of<Half, double>(low)};
+    }
+    inline __attribute__((always_inline)) State beyond(i64 lane) const {
+      return {lanes_from<double>(lane, high, -V{}), lanes_from<double>(lane, low, V{})};
+    }
+    inline __attribute__((always_inline)) State before(i64 lane) const {
+      return {lanes_from<double>(lane, -V{}, high), lanes_from<double>(lane, V{}, low)};
     }
     static inline __attribute__((always_inline)) State from(V x) { return {x, V{}}; }
     static inline __attribute__((always_inline)) State from(Row r, i64 i) {
@@ -194,6 +218,98 @@ struct SumRows {
       for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
     }
   }
+
+  template <class State>
+  static inline __attribute__((always_inline)) auto total_of_lanes(State state) {
+    constexpr u64 bytes = State::kBytes;
+    if constexpr (bytes > 16) {
+      auto lower = state.template half<0>();
+      lower.add(state.template half<1>());
+      return total_of_lanes(lower);
+    } else {
+      auto sum = state.lane(0);
+#pragma GCC unroll 4
+      for (u64 l = 1; l < bytes / sizeof(Acc); ++l) sum.add(state.lane(static_cast<int>(l)));
+      return sum;
+    }
+  }
+
+  template <int kParts, class State>
+  static inline __attribute__((always_inline)) auto total_of_parts(State* parts) {
+    if constexpr (kParts == 4) {
+      parts[0].add(parts[2]);
+      parts[1].add(parts[3]);
+    }
+    if constexpr (kParts >= 2) parts[0].add(parts[1]);
+    return total_of_lanes(parts[0]);
+  }
+
+  // Sums of a row that lie in the windows of an axis. May read a vector beyond the end of the row.
+  __attribute__((noinline)) static void fold(Row from, const Axis& axis, Row to) {
+    constexpr i64 width = kVectorBytes / sizeof(Acc), lanes = width > 8 ? width : 8;
+    constexpr int parts = sizeof(Acc) > 8 ? 1 : lanes / width;
+    for (i64 o = 0; o < axis.n_out; ++o) {
+      const Window w = window_at(axis, o);
+      const Row row = from.at(w.start);
+      if constexpr (sizeof(Acc) > 8) {
+        auto sum = Sum::template State<Acc>::from(row, 0);
+        for (i64 i = 1; i < w.count; ++i) sum.add(Sum::template State<Acc>::from(row, i));
+        sum.to(to, o);
+      } else {
+        using State = typename Sum::template State<Vector<Acc, kVectorBytes>>;
+        State sums[parts];
+#pragma GCC unroll 4
+        for (int s = 0; s < parts; ++s) sums[s] = State::from(row, s * width).before(w.count - s * width);
+        for (i64 i = lanes; i < w.count; i += lanes) {
+#pragma GCC unroll 4
+          for (int s = 0; s < parts; ++s) sums[s].add(State::from(row, i + s * width).before(w.count - i - s * width));
+        }
+        total_of_parts<parts>(sums).to(to, o);
+      }
+    }
+  }
+
+  // read.operator()<V>(i) for 0 <= i < n, added up. Lane l of every block of 8 goes to the same running sum whatever the
+  // vector width, so that every instruction set adds in the same order; kChains blocks take turns, since an addition
+  // takes as long as several of them.
+  template <class Read>
+  static inline __attribute__((always_inline)) typename Sum::template State<Acc> total(i64 n, Read&& read) {
+    if constexpr (sizeof(Acc) <= 8) {
+      constexpr i64 width = kVectorBytes / sizeof(Acc), lanes = width > 8 ? width : 8;
+      constexpr int parts = lanes / width, held = Sum::kChains * parts;
+      using V = Vector<Acc, kVectorBytes>;
+      if (n >= lanes) {
+        typename Sum::template State<V> sums[held];
+        i64 i = lanes;
+        if (n >= Sum::kChains * lanes) {
+#pragma GCC unroll 16
+          for (int s = 0; s < held; ++s) sums[s] = read.template operator()<V>(s * width);
+          for (i = Sum::kChains * lanes; i + Sum::kChains * lanes <= n; i += Sum::kChains * lanes) {
+#pragma GCC unroll 16
+            for (int s = 0; s < held; ++s) sums[s].add(read.template operator()<V>(i + s * width));
+          }
+#pragma GCC unroll 16
+          for (int s = held - 1; s >= parts; --s) sums[s - parts].add(sums[s]);
+        } else {
+#pragma GCC unroll 4
+          for (int s = 0; s < parts; ++s) sums[s] = read.template operator()<V>(s * width);
+        }
+        for (; i + lanes <= n; i += lanes) {
+#pragma GCC unroll 4
+          for (int s = 0; s < parts; ++s) sums[s].add(read.template operator()<V>(i + s * width));
+        }
+        if (i < n) {
+#pragma GCC unroll 4
+          for (int s = 0; s < parts; ++s)
+            sums[s].add(read.template operator()<V>(n - lanes + s * width).beyond(lanes - (n - i) - s * width));
+        }
+        return total_of_parts<parts>(sums);
+      }
+    }
+    auto sum = read.template operator()<Acc>(0);
+    for (i64 i = 1; i < n; ++i) sum.add(read.template operator()<Acc>(i));
+    return sum;
+  }
 };
 
 // T: the type that rows are read as where they lie, or Copied for dtypes and terms that need a copy.
@@ -216,16 +332,30 @@ struct SumFamily {
     if constexpr (is_half<T>) return 0x8000; else return static_cast<Lane>(-0.0);
   }
   static void begin() {}
-  static void begin_unordered() {}
-  static bool unordered(const Lane*, i64) { return true; }
 
-  // Elements of a row of sums into one.
-  static void fold(Row from, i64 n, Row to) {
-    using State = typename Sum::template State<Acc>;
-    State state = State::from(from, 0);
-    for (i64 i = 1; i < n; ++i) state.add(State::from(from, i));
-    state.to(to, 0);
+  // See Blocks.
+  static constexpr bool kSettles = false, kMixesZeros = false;
+  static constexpr i64 kRowBytes = same<Sum, PairSum> ? 2 * sizeof(Acc) : sizeof(Acc);
+  static void begin_unordered() {}
+  __attribute__((noinline)) static void down(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate, bool) {
+    if constexpr (kVectors)
+      cover<Acc, Sum::kColumns>(n, !accumulate, [&]<class V, int K>(const i64* at) __attribute__((always_inline)) {
+        using State = typename Sum::template State<V>;
+        State sums[K];
+#pragma GCC unroll 8
+        for (int k = 0; k < K; ++k) sums[k] = State::from(read<1, V>(p + at[k]));
+        grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+          for (int k = 0; k < K; ++k) sums[k].add(read<1, V>(q + at[k]));
+        });
+#pragma GCC unroll 8
+        for (int k = 0; k < K; ++k) {
+          if (accumulate) sums[k].add(State::from(dst, at[k]));
+          sums[k].to(dst, at[k]);
+        }
+      });
   }
+  static void fold(Row from, const Axis& axis, Row to) { Sums::fold(from, axis, to); }
 
   explicit SumFamily(const Problem& pb) : pb(pb), power(pb) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
@@ -305,28 +435,12 @@ struct SumFamily {
     Sums::template merge_fixed<0>(rows, k, n, dst, accumulate, lines);
   }
 
-  // One long contiguous window: eight running sums whatever the vector width, so that every instruction set adds in the
-  // same order.
+  // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
-    constexpr int lanes = 8;
     using Scalar = typename Sum::template State<Acc>;
-    Scalar total;
-    i64 i = 0;
-    if constexpr (sizeof(Acc) > 8) {
-      total = Scalar::from(read<1, Acc>(p));
-      i = 1;
-    } else {
-      constexpr int width = kVectorBytes / sizeof(Acc), parts = lanes / width;
-      using V = Vector<Acc, kVectorBytes>;
-      using State = typename Sum::template State<V>;
-      State sums[parts];
-      for (int v = 0; v < parts; ++v) sums[v] = State::from(read<1, V>(p + v * width));
-      for (i = lanes; i + lanes <= n; i += lanes)
-        for (int v = 0; v < parts; ++v) sums[v].add(read<1, V>(p + i + v * width));
-      total = sums[0].lane(0);
-      for (int l = 1; l < lanes; ++l) total.add(sums[l / width].lane(l % width));
-    }
-    for (; i < n; ++i) total.add(read<1, Acc>(p + i));
+    Scalar total = Sums::total(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
+      return Sum::template State<V>::from(read<1, V>(p + i));
+    });
     if (accumulate) {
       Scalar before = Scalar::from(dst, 0);
       before.add(total);
@@ -348,6 +462,7 @@ struct Run {
   i64 at, n;           // elements of the tile
   i64 count;           // elements of x in each window
   i64 divisor;         // what avg divides by, unless told otherwise
+  i64 plane = -1;      // where each element is the only output of a plane: the plane of the first one
 };
 
 // Cuts outputs lo..hi-1 of the last axis into runs; count and divisor are those of the earlier axes.
@@ -394,17 +509,22 @@ void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& v
 }
 
 // Calls visit(element, as double) for every element of the window of element k of a run, in scan order; x is the
-// plane's start. For the few windows that are computed again with more care.
+// start of the plane, or of all where elements are planes. For the few windows that are computed again with more care.
 template <class Visit>
 void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, Visit&& visit) {
   Window w[kMaxAxes];
   i64 j[kMaxAxes] = {};
   const int depth = pb.n_axes - 1;
   const WidenFn widen = widen_for(pb.in);
+  i64 base = 0;
+  if (run.plane >= 0) {
+    base = batch_offset(pb, run.plane + k);
+    k = 0;
+  }
   for (int a = 0; a < depth; ++a) w[a] = window_at(pb.axes[a], run.outputs[a]);
   w[depth] = window_at(pb.axes[depth], run.first + k / pb.inner);
   for (;;) {
-    i64 at = k % pb.inner * pb.inner_stride;
+    i64 at = base + k % pb.inner * pb.inner_stride;
     for (int a = 0; a <= depth; ++a) at += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
     double v;
     widen(static_cast<const char*>(x) + at * dtype_bytes(pb.in), 1, &v);
@@ -449,14 +569,20 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
       });
     }
   }
-  const typename F::Row tile = family.take_row(scratch, pb.tile * pb.axes[pb.split].out_block);
+  const typename F::Row tile = family.take_row(scratch, pb.whole ? kPlanes : pb.tile * pb.axes[pb.split].out_block);
   char* y = static_cast<char*>(call.y);
   const i64 item = dtype_bytes(pb.out);
-  auto finish_tile = [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row) {
-    for_each_run(pb, outputs, lo, hi, [&](const Run& run) { finish(x, run, row.at(run.at), y + (at + run.at) * item); });
-    close(row, (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
+  auto finish_tile = [&](const typename F::Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row, i64 planes = 0) {
+    for_each_run(pb, outputs, lo, hi, [&](Run run) {
+      if (planes) {
+        run.n = planes;
+        run.plane = at;
+      }
+      finish(x, run, row.at(run.at), y + (at + run.at) * item);
+    });
+    close(row, planes ? planes : (hi - lo) * pb.axes[pb.split].out_block, y + at * item);
   };
-  return with_general_walk(pb, family, scratch, false, [&](auto& walk) {
+  return with_general_walk(pb, family, scratch, true, true, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
     walk.run(call.x, begin, end, [&](i64) { return tile; }, finish_tile);
     return i64{0};

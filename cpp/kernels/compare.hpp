@@ -42,9 +42,10 @@ template <class L>
 struct IntegerOrder {
   using Lane = L;
   using Bits = L;
-  static constexpr bool kHasPlain = false;
+  static constexpr bool kHasPlain = false, kZeroIsSpecial = false;
   static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return x > kept; }
   static Bits least(int) { return static_cast<Bits>(1ull << (8 * sizeof(L) - 1)); }
+  static L nan(int) { return L{}; }  // there is none
 };
 
 template <class L, class B>
@@ -74,6 +75,7 @@ struct FloatOrder {
     return largest > infinity;
   }
   static Bits least(int) { return __builtin_bit_cast(Bits, static_cast<L>(-__builtin_inf())); }
+  static L nan(int) { return static_cast<L>(__builtin_nan("")); }
   static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return (!(x <= kept)) & (kept == kept); }
 };
 
@@ -90,6 +92,7 @@ struct HalfOrder {
   static inline __attribute__((always_inline)) V plain(V v) { return v ^ ((v >> 15) & 0x7fff); }
   static bool special(Bits largest, Bits least, int infinity) { return largest > infinity || least == -0x8000; }
   static Bits least(int infinity) { return static_cast<Bits>(infinity | 0x8000); }
+  static Lane nan(int infinity) { return static_cast<Lane>(infinity | 1); }
   static inline __attribute__((always_inline)) auto key(auto v, int infinity) {
     using V = decltype(v);
     const V magnitude = v & 0x7fff;
@@ -319,8 +322,6 @@ struct CompareFamily {
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
   // strip is compared with care.
   static constexpr bool kInspects = Order::kHasPlain;
-  // With kZeros a negative zero is special too.
-  template <bool kZeros = false>
   __attribute__((noinline)) void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
     if constexpr (kInspects) {
       using Bits = typename Order::Bits;
@@ -332,7 +333,7 @@ struct CompareFamily {
       auto look = [&]<class T>(T& most, T& least, T v) __attribute__((always_inline)) {
         const T size = v & magnitude;
         most = size > most ? size : most;
-        if constexpr (kZeros || Order::kZeroIsSpecial) least = v < least ? v : least;
+        if constexpr (Order::kZeroIsSpecial) least = v < least ? v : least;
       };
       for (i64 l = 0; l < count; ++l, p += pitch) {
         if (n >= lanes) {
@@ -346,29 +347,186 @@ struct CompareFamily {
         most_one = most[l] > most_one ? most[l] : most_one;
         least_one = least[l] < least_one ? least[l] : least_one;
       }
-      if (Order::special(most_one, least_one, masks.infinity) || (kZeros && least_one == static_cast<Bits>(~magnitude))) plain = false;
+      if (Order::special(most_one, least_one, masks.infinity)) plain = false;
     }
   }
   void begin() { plain = inspects; }
 
-  // Whether the elements seen since begin_unordered() may be combined in any order: equal ones have equal bits.
-  void begin_unordered() { plain = kInspects; }
-  bool unordered([[maybe_unused]] const Lane* p, [[maybe_unused]] i64 n) {
-    if constexpr (kInspects) {
-      if (pb.op == Op::lp) return false;
-      inspect<true>(p, n, 1, 0);
-      return plain;
+  // The greatest of many elements is the same in any order, but for NaN and for zeros of different signs. So it is taken
+  // by one instruction an element, a NaN is noticed on the way, and where there was one, or a zero came out, the element
+  // that is due is searched for in scan order.
+  template <class V>
+  struct Seen {
+    using Bits = Like<typename Order::Bits, V, Lane>;
+    Bits most{};
+    inline __attribute__((always_inline)) void look(V v) {
+      if constexpr (Order::kHasPlain) {
+        const Bits size = __builtin_bit_cast(Bits, v) & static_cast<typename Order::Bits>(kMagnitude);
+        most = size > most ? size : most;
+      }
     }
-    return true;
+    inline __attribute__((always_inline)) bool nan(int infinity) const {
+      if constexpr (Order::kHasPlain) return any_bit(most > static_cast<typename Order::Bits>(Order::least(infinity) & kMagnitude));
+      return false;
+    }
+  };
+  static constexpr u64 kMagnitude = ~(1ull << (8 * sizeof(Lane) - 1));
+  static constexpr Mode kQuick = Order::kHasPlain ? Mode::plain : Mode::exact;
+
+  // Elements as one instruction compares them, and back.
+  template <class V>
+  static inline __attribute__((always_inline)) V turned(V v) {
+    if constexpr (Order::kHasPlain) return Order::plain(v); else return v;
   }
 
-  // Elements of a row into one.
-  void fold(Row from, i64 n, Row to) const {
-    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
-      Lane kept = entered<kMode>(from.value[0], ~0ull, masks.flip);
-      for (i64 i = 1; i < n; ++i) kept = better<kMode>(kept, entered<kMode>(from.value[i], ~0ull, masks.flip), masks.infinity);
-      *to.value = left<kMode>(kept, masks.flip);
+  template <int By, class V>
+  inline __attribute__((always_inline)) V folded_by(V v) const {
+    if constexpr (By == 0) return v;
+    else return folded_by<By / 2>(better<kQuick>(v, rotated<By>(v, typename CountTo<sizeof(V) / sizeof(Lane)>::type{}), masks.infinity));
+  }
+  template <class V>
+  inline __attribute__((always_inline)) Lane greatest_lane(V v) const {
+    if constexpr (sizeof(V) > 16) return greatest_lane(better<kQuick>(half_of<0, Lane>(v), half_of<1, Lane>(v), masks.infinity));
+    else return folded_by<8 / sizeof(Lane)>(v)[0];
+  }
+
+  // In scan order the first element that `best`, as it is compared, does not replace; null where there is none.
+  __attribute__((noinline)) const Lane* first_of(const Lane* p, Grid grid, Lane best) const {
+    for (i64 r = 0; r < grid.rows; ++r, p += grid.row_pitch) {
+      const Lane* q = p;
+      for (i64 c = 0; c < grid.columns; ++c, q += grid.column_pitch)
+        if (!Order::replaces(seen(*q), best, masks.infinity)) return q;
+    }
+    return nullptr;
+  }
+
+  // The element of a grid that is due where `best` is the greatest but for NaN, which may be among others than these.
+  const Lane* due(const Lane* p, Grid grid, Lane best, bool nan) const {
+    if constexpr (Order::kHasPlain) {
+      if (nan) {
+        if (const Lane* found = first_of(p, grid, Order::nan(masks.infinity))) return found;
+      }
+      const bool zero = !(Order::replaces(best, Lane{}, masks.infinity) | Order::replaces(Lane{}, best, masks.infinity));
+      if (zero) return first_of(p, grid, best);
+    }
+    return nullptr;
+  }
+
+  // See Blocks.
+  static constexpr bool kSettles = Order::kHasPlain, kMixesZeros = Order::kZeroIsSpecial;
+  static constexpr i64 kRowBytes = sizeof(Lane);
+  void begin_unordered() {
+    nan = false;
+    plain = kInspects;  // however rows are merged, they are settled then
+  }
+
+  template <Mode kMode>
+  __attribute__((noinline)) bool down_in(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate) const {
+    const Masks masks = this->masks;
+    bool nan = false;
+    cover<Lane, 4>(n, true, [&]<class V, int K>(const i64* at) __attribute__((always_inline)) {
+      V kept[K];
+      Seen<V> watch;
+      auto from = [&](const Lane* q) __attribute__((always_inline)) {
+        const V v = masked(load<V>(q), masks.keep, masks.flip);
+        if constexpr (kMode == Mode::exact) return v;
+        watch.look(v);
+        return turned(v);
+      };
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) {
+        const V v = from(p + at[k]);
+        kept[k] = accumulate ? better<kMode>(entered<kMode>(load<V>(dst.value + at[k]), ~0ull, masks.flip), v, masks.infinity) : v;
+      }
+      grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+        for (int k = 0; k < K; ++k) kept[k] = better<kMode>(kept[k], from(q + at[k]), masks.infinity);
+      });
+#pragma GCC unroll 4
+      for (int k = 0; k < K; ++k) store(dst.value + at[k], left<kMode>(kept[k], masks.flip));
+      nan |= watch.nan(masks.infinity);
     });
+    return nan;
+  }
+
+  void down(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate, bool careful) {
+    if (careful) {
+      if constexpr (Order::kHasPlain) down_in<Mode::exact>(p, grid, n, dst, accumulate);
+    } else {
+      nan |= down_in<kQuick>(p, grid, n, dst, accumulate);
+    }
+  }
+
+  // Whether results may not be the elements that are due. (A negative zero of a half type is: any other would have won.)
+  bool unsettled(Row dst, i64 n) const {
+    if constexpr (Order::kHasPlain) {
+      if (nan) return true;
+      bool zero = false;
+      sweep<Lane, true>(n, true, [&]<class V>(i64 i) __attribute__((always_inline)) {
+        const V v = masked(load<V>(dst.value + i), ~0ull, masks.flip);
+        zero |= any_bit((V{} <= v) & (turned(v) <= V{}));
+      });
+      return zero;
+    }
+    return false;
+  }
+
+  void settle(const Lane* p, Grid grid, i64 n, Row dst) const {
+    if constexpr (Order::kHasPlain) {
+      for (i64 i = 0; i < n; ++i)
+        if (const Lane* element = due(p + i, grid, flipped(dst.value[i]), nan)) dst.value[i] = flipped(seen(*element));
+    }
+  }
+
+  // The greatest of a row in each window of an axis. May read a vector beyond the end of the row.
+  __attribute__((noinline)) void fold(Row from, const Axis& axis, Row to) const {
+    using V = Vector<Lane, kVectorBytes>;
+    constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+    const Masks masks = this->masks;
+    for (i64 o = 0; o < axis.n_out; ++o) {
+      const Window w = window_at(axis, o);
+      const Lane* row = from.value + w.start;
+      auto read = [&](i64 i) __attribute__((always_inline)) { return turned(masked(load<V>(row + i), ~0ull, masks.flip)); };
+      V kept = read(0);
+      if (w.count < lanes) kept = lanes_from<Lane>(w.count, V{} + kept[0], kept);
+      for (i64 i = lanes; i < w.count; i += lanes) kept = better<kQuick>(kept, read(min_of(i, w.count - lanes)), masks.infinity);
+      to.value[o] = left<kQuick>(greatest_lane(kept), masks.flip);
+    }
+  }
+
+  // read.operator()<V>(i) for 0 <= i < n: the greatest.
+  template <class Read>
+  inline __attribute__((always_inline)) Lane greatest(i64 n, Read&& read) const {
+    constexpr i64 lanes = kVectorBytes / sizeof(Lane), few = 16 / sizeof(Lane);
+    if (n >= lanes) {
+      using V = Vector<Lane, kVectorBytes>;
+      V kept[4];
+      kept[0] = read.template operator()<V>(0);
+      i64 i = lanes;
+      if (n >= 4 * lanes) {
+#pragma GCC unroll 4
+        for (int k = 1; k < 4; ++k) kept[k] = read.template operator()<V>(k * lanes);
+        for (i = 4 * lanes; i + 4 * lanes <= n; i += 4 * lanes) {
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; ++k) kept[k] = better<kQuick>(kept[k], read.template operator()<V>(i + k * lanes), masks.infinity);
+        }
+#pragma GCC unroll 4
+        for (int k = 3; k > 0; --k) kept[k - 1] = better<kQuick>(kept[k - 1], kept[k], masks.infinity);
+      }
+      for (; i + lanes <= n; i += lanes) kept[0] = better<kQuick>(kept[0], read.template operator()<V>(i), masks.infinity);
+      if (i < n) kept[0] = better<kQuick>(kept[0], read.template operator()<V>(n - lanes), masks.infinity);
+      return greatest_lane(kept[0]);
+    }
+    if (n >= few) {
+      using V = Vector<Lane, 16>;
+      V kept = read.template operator()<V>(0);
+      for (i64 i = few; i + few <= n; i += few) kept = better<kQuick>(kept, read.template operator()<V>(i), masks.infinity);
+      kept = better<kQuick>(kept, read.template operator()<V>(n - few), masks.infinity);
+      return greatest_lane(kept);
+    }
+    Lane kept = read.template operator()<Lane>(0);
+    for (i64 i = 1; i < n; ++i) kept = better<kQuick>(kept, read.template operator()<Lane>(i), masks.infinity);
+    return kept;
   }
 
   // Looking costs as much as one careful comparison: it pays where each element is compared several times.
@@ -382,37 +540,26 @@ struct CompareFamily {
     return pb.op != Op::lp && each >= 3;
   }
 
-  // One long contiguous window. Lanes lose the order within the window, but only zeros and NaN can be equal and yet
-  // differ: those, and positions, are found again by a search that stops at the first.
+  // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64 mark, Row dst, bool accumulate) const {
-    constexpr i64 lanes = kVectorBytes / sizeof(Lane);
-    using V = Vector<Lane, kVectorBytes>;
-    Lane best = seen<Lane>(p[0]);
-    i64 i = 0;
-    if (n >= 2 * lanes) {
-      V kept = seen<V>(load<V>(p));
-      for (i = lanes; i + lanes <= n; i += lanes) {
-        const V x = seen<V>(load<V>(p + i));
-        kept = chosen(Order::replaces(kept, x, masks.infinity), x, kept);
-      }
-      for (i64 l = 0; l < lanes; ++l) {
-        const Lane x = kept[l];
-        best = Order::replaces(best, x, masks.infinity) ? x : best;
-      }
-    }
-    for (; i < n; ++i) {
-      const Lane x = seen<Lane>(p[i]);
-      best = Order::replaces(best, x, masks.infinity) ? x : best;
-    }
-    i64 first = 0;
-    if (kPositions || Order::kHasPlain) {
-      // The first element that nothing replaces is the first that `best` does not replace.
-      while (Order::replaces(seen<Lane>(p[first]), best, masks.infinity)) ++first;
-      best = seen<Lane>(p[first]);
-    }
+    const Masks masks = this->masks;
+    Seen<Vector<Lane, kVectorBytes>> wide;
+    Seen<Vector<Lane, 16>> narrow;
+    Seen<Lane> single;
+    Lane best = turned(greatest(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
+      const V v = masked(load<V>(p + i), masks.keep, masks.flip);
+      if constexpr (same<V, Lane>) single.look(v);
+      else if constexpr (sizeof(V) == kVectorBytes) wide.look(v);
+      else narrow.look(v);
+      return turned(v);
+    }));
+    const bool nan = wide.nan(masks.infinity) || narrow.nan(masks.infinity) || single.nan(masks.infinity);
+    const Grid line{1, 0, n, 1};
+    const Lane* first = kPositions ? first_of(p, line, nan ? Order::nan(masks.infinity) : best) : due(p, line, best, nan);
+    if (first) best = seen(*first);
     if (accumulate && !Order::replaces(flipped(*dst.value), best, masks.infinity)) return;
     *dst.value = flipped(best);
-    if constexpr (kPositions) *dst.position = static_cast<P>(mark + first);
+    if constexpr (kPositions) *dst.position = static_cast<P>(mark + (first - p));
   }
 
   const Problem& pb;
@@ -420,6 +567,7 @@ struct CompareFamily {
   bool inspects;
   bool gathers;
   bool plain = false;  // nothing special was seen since begin()
+  bool nan = false;    // one was seen by down()
 };
 
 template <class Off, class P>
@@ -467,7 +615,7 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   Scratch scratch{memory};
   P* positions = nullptr;
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
-  const i64 tile = pb.strip ? pb.block * pb.strip * pb.inner : pb.tile * pb.axes[pb.split].out_block;
+  const i64 tile = pb.strip ? pb.block * pb.strip * pb.inner : pb.whole ? kPlanes : pb.tile * pb.axes[pb.split].out_block;
   // Positions go straight to the caller's array where its items are as wide as P.
   const bool direct = F::kPositions && static_cast<int>(sizeof(P)) == pb.offset_bytes;
   if constexpr (F::kPositions)
@@ -508,10 +656,10 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
       return i64{0};
     });
   }
-  return with_general_walk(pb, family, scratch, F::kPositions || call.offsets, [&](auto& walk) {
+  return with_general_walk(pb, family, scratch, F::kPositions || !call.offsets, !F::kPositions && !call.offsets, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
-    walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row) {
-      finish(x, at, (hi - lo) * pb.axes[pb.split].out_block, row);
+    walk.run(call.x, begin, end, destination, [&](const Lane* x, const i64*, i64 at, i64 lo, i64 hi, typename F::Row row, i64 planes = 0) {
+      finish(x, at, planes ? planes : (hi - lo) * pb.axes[pb.split].out_block, row);
     });
     return i64{0};
   });

@@ -24,6 +24,9 @@ constexpr int kVectorBytes = 16;
 
 using i128 = __int128;
 
+inline i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
+inline i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
+
 template <class L, int Bytes>
 struct VectorOf {
   typedef L type __attribute__((vector_size(Bytes)));
@@ -147,6 +150,76 @@ inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
   for (; i < n; ++i) f.template operator()<L>(i);
 }
 
+// Half of a vector's lanes, the lower (0) or the upper (1).
+template <int Half, class V, int... I>
+inline __attribute__((always_inline)) auto half_of(V v, Indices<I...>) {
+  return __builtin_shufflevector(v, v, (Half * static_cast<int>(sizeof...(I)) + I)...);
+}
+template <int Half, class L, class V>
+inline __attribute__((always_inline)) auto half_of(V v) {
+  return half_of<Half>(v, typename CountTo<sizeof(V) / sizeof(L) / 2>::type{});
+}
+
+template <int By, class V, int... I>
+inline __attribute__((always_inline)) V rotated(V v, Indices<I...>) {
+  return __builtin_shufflevector(v, v, ((I + By) % static_cast<int>(sizeof...(I)))...);
+}
+
+// The lanes of v from number `from` on, those of `other` before. `from` fits a lane.
+template <class L, class V, int... I>
+inline __attribute__((always_inline)) V lanes_from(i64 from, V v, V other, Indices<I...>) {
+  using Narrow = typename Choose<sizeof(L) == 2, std::int16_t, std::int8_t>::type;
+  using Index = typename Choose<sizeof(L) == 8, i64, typename Choose<sizeof(L) == 4, std::int32_t, Narrow>::type>::type;
+  const Vector<Index, sizeof(V)> index{I...};
+  return index >= static_cast<Index>(from) ? v : other;
+}
+template <class L, class V>
+inline __attribute__((always_inline)) V lanes_from(i64 from, V v, V other) {
+  return lanes_from<L>(from, v, other, typename CountTo<sizeof(V) / sizeof(L)>::type{});
+}
+
+// Whether any bit of a vector or number is set.
+template <class V>
+inline __attribute__((always_inline)) bool any_bit(V v) {
+  if constexpr (sizeof(V) <= 8) return v != 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return _mm512_test_epi64_mask((__m512i)v, (__m512i)v) != 0;
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) return !_mm256_testz_si256((__m256i)v, (__m256i)v);
+#endif
+  if constexpr (sizeof(V) == 16) {
+    const auto words = (Vector<u64, 16>)v;
+    return (words[0] | words[1]) != 0;
+  }
+  return false;
+}
+
+// Calls f.operator()<V, K>(at) with the starts of K vectors, until every i < n is covered: kMost at a time, so that each has
+// something to do while another waits. With `again` the last is moved back to end at n, and visits some i twice.
+template <class L, int kMost, class F>
+inline __attribute__((always_inline)) void cover(i64 n, bool again, F&& f) {
+  constexpr i64 lanes = kVectorBytes / sizeof(L);
+  using V = Vector<L, kVectorBytes>;
+  i64 i = 0;
+  for (const i64 full = n < lanes ? 0 : again ? n : n / lanes * lanes; i < full;) {
+    const i64 left = (full - i + lanes - 1) / lanes;
+    i64 at[kMost];
+    for (i64 k = 0; k < kMost; ++k) at[k] = min_of(i + k * lanes, full - lanes);
+    // Where nothing may be visited twice no group may be larger than what is left.
+    const i64 spare = again ? 1 : 0;
+    if (kMost == 8 && left >= 8 - spare) f.template operator()<V, kMost>(at), i += kMost * lanes;
+    else if (left >= 4 - spare) f.template operator()<V, 4>(at), i += 4 * lanes;
+    else if (left >= 2) f.template operator()<V, 2>(at), i += 2 * lanes;
+    else f.template operator()<V, 1>(at), i += lanes;
+  }
+  if (i < n)
+    sweep<L, true>(n - i, again, [&]<class Part>(i64 k) __attribute__((always_inline)) {
+      const i64 at = i + k;
+      f.template operator()<Part, 1>(&at);
+    });
+}
+
 // Bump allocator over one block of scratch; with a null base it only counts.
 struct Scratch {
   char* base;
@@ -159,9 +232,6 @@ struct Scratch {
     return base ? reinterpret_cast<T*>(base + at) : nullptr;
   }
 };
-
-inline i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
-inline i64 max_of(i64 a, i64 b) { return a > b ? a : b; }
 
 }  // namespace
 }  // namespace poolwise
