@@ -16,7 +16,7 @@ from .ops import OPS
 from .ops.avg import avg_pool
 from .ops.blur import blur_pool
 from .ops.lp import lp_pool
-from .ops.max import max_pool, max_pool_with_indices
+from .ops.max import max_pool, max_pool_with_indices, max_pool_with_offsets
 from .ops.median import median_pool
 from .ops.min import min_pool
 from .ops.sum import sum_pool
@@ -51,6 +51,7 @@ __all__ = [
     "max_blur_pool",
     "max_pool",
     "max_pool_with_indices",
+    "max_pool_with_offsets",
     "max_unpool",
     "median_pool",
     "min_pool",

@@ -245,7 +245,7 @@ def empty_value(where: str, value: Any, dtype: str) -> float:
             expected="a number" if high == math.inf else f"a whole number from {low} to {high}",
             hint="empty=0",
         )
-    return number
+    return number if number == number else math.nan  # this very NaN, as no other equals it: equal problems are one
 
 
 def out_dtype(request: Request, dtype: str) -> str:

@@ -73,7 +73,7 @@ class Framework(Protocol):
         """Rows of values to their positions in rows of zeros; values None for no values."""
         ...
 
-    def apply(self, plan: Any, x: Array, out: Array | None, indices: bool) -> Any:
+    def apply(self, plan: Any, x: Array, out: Array | None, finds: str | None) -> Any:
         """Run a plan on an array, with the framework's autograd where it has one."""
         ...
 
@@ -85,7 +85,7 @@ class Framework(Protocol):
         """Hand a call on such an array to the framework, to be run, mapped or recorded as it sees fit."""
         ...
 
-    def shortcut(self, plan: Any, x: Array, indices: bool) -> Callable[[Array], Any] | None:
+    def shortcut(self, plan: Any, x: Array, finds: str | None) -> Callable[[Array], Any] | None:
         """A function that does what `apply` does, without `out`, for arrays of which all is equal but the address; None
         where there is no quicker one."""
         ...

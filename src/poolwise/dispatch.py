@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from .backends import BACKENDS
-from .backends.protocol import Kernel
+from .backends.protocol import Kernel, Residual
 from .messages import refuse, shown
 from .problem import Problem
 
@@ -23,6 +23,12 @@ class Plan:
     kernel: Kernel
     rejected: tuple[tuple[str, str], ...]
     """Backends that come before in the table, each with the reason why it cannot."""
+
+    def answer(self, framework: Any, y: Any, residual: Residual | None, finds: str | None) -> Any:
+        """What a call returns, from what the kernel's forward gave; it kept its residual where something is found."""
+        if finds is None:
+            return y
+        return y, residual.arrays[0] if finds == "offsets" else self.kernel.indices(framework, residual)
 
 
 def plan(problem: Problem, device: str, insisted: Any = None) -> Plan:

@@ -12,7 +12,7 @@ from .arrays import Framework, check_out, framework_of, memory_order
 from .dispatch import Plan, plan
 from .messages import refuse
 from .problem import Problem, state
-from .spec import ASKS, Request, install_runner
+from .spec import ASKS, Finds, Request, install_runner
 
 try:
     from . import _core
@@ -27,7 +27,7 @@ Array = Any
 class Watcher(Protocol):
     """Somebody who takes over calls instead of having them run: `poolwise.explain` and `poolwise.vjp`."""
 
-    def see(self, framework: Framework, plan: Plan, x: Array, indices: bool) -> Any:
+    def see(self, framework: Framework, plan: Plan, x: Array, finds: Finds) -> Any:
         """What the call is to return."""
         ...
 
@@ -99,13 +99,13 @@ def _execute(request: Request, x: Array, out: Array | None, key: Any) -> Any:
         check_out(framework, problem, x, out, memory_order(problem.shape, framework.strides(x), problem.axes))
     chosen = plan(problem, framework.device(x), request.backend)
     if watcher is not None:
-        return watcher.see(framework, chosen, x, request.indices)
+        return watcher.see(framework, chosen, x, request.finds)
     try:
-        result = framework.apply(chosen, x, out, request.indices)
+        result = framework.apply(chosen, x, out, request.finds)
     except OverflowError as error:
         raise too_large(problem, error) from None
     if key is not None and None not in key:
-        shortcut = framework.shortcut(chosen, x, request.indices)
+        shortcut = framework.shortcut(chosen, x, request.finds)
         if shortcut is not None:
             if len(_shortcuts) >= SHORTCUTS_LIMIT:
                 _shortcuts.clear()

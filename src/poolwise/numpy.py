@@ -122,9 +122,8 @@ class NumpyFramework:
             np.maximum.at(flat, (rows, at), values)
         return flat
 
-    def apply(self, plan: Any, x: np.ndarray, out: np.ndarray | None, indices: bool) -> Any:
-        y, residual = plan.kernel.forward(self, x, out, save=indices)
-        return (y, plan.kernel.indices(self, residual)) if indices else y
+    def apply(self, plan: Any, x: np.ndarray, out: np.ndarray | None, finds: str | None) -> Any:
+        return plan.answer(self, *plan.kernel.forward(self, x, out, save=finds is not None), finds)
 
     def deferred(self, x: np.ndarray) -> bool:
         return False
@@ -132,8 +131,8 @@ class NumpyFramework:
     def defer(self, pooling: Any, request: Any, x: np.ndarray, out: np.ndarray | None) -> Any:
         raise NotImplementedError("the memory of a NumPy array is its value")
 
-    def shortcut(self, plan: Any, x: np.ndarray, indices: bool) -> Callable[[np.ndarray], Any] | None:
-        return None if indices else plan.kernel.shortcut(self, x)
+    def shortcut(self, plan: Any, x: np.ndarray, finds: str | None) -> Callable[[np.ndarray], Any] | None:
+        return None if finds else plan.kernel.shortcut(self, x)
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 __all__ = [
     "ASKS",
+    "Finds",
     "Params",
     "PoolOp",
     "Request",
@@ -30,6 +31,9 @@ Function = TypeVar("Function", bound=Ask)
 Ints = int | Sequence[int]
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 Border = Literal["reflect", "replicate", "circular", "zeros"]
+Finds = Literal["indices", "offsets"] | None
+"""What a call returns beside the values of an operator that picks: torch's flat positions per plane, numbers inside the
+windows, or nothing."""
 
 DTYPES = {
     "bool": "bool",
@@ -151,8 +155,8 @@ class Request(NamedTuple):
     dtype: Any = None
     empty: Any = None
     backend: Any = None
-    indices: bool = False
-    """True to return ``(y, indices)``."""
+    finds: Finds = None
+    """What comes with the values, as ``(y, found)``."""
 
 
 Runner = Callable[[int, tuple[Any, ...], dict[str, Any]], Any]

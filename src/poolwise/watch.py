@@ -14,7 +14,7 @@ from .backends.protocol import Residual
 from .dispatch import Plan
 from .execute import watched
 from .messages import refuse, refuse_type
-from .spec import DTYPES, itemsize
+from .spec import DTYPES, Finds, itemsize
 
 __all__ = ["Explanation", "explain", "vjp"]
 
@@ -28,7 +28,7 @@ class Tape:
     steps: list[tuple[Framework, Plan, Residual | None, Array]] = field(default_factory=list)
     last: Array = None
 
-    def see(self, framework: Framework, plan: Plan, x: Array, indices: bool) -> Any:
+    def see(self, framework: Framework, plan: Plan, x: Array, finds: Finds) -> Any:
         problem = plan.problem
         if DTYPES[problem.dtype] != "float" or DTYPES[problem.out_dtype] != "float":
             raise refuse_type(
@@ -49,7 +49,7 @@ class Tape:
         y, residual = plan.kernel.forward(framework, x, None, save=True)
         self.steps.append((framework, plan, residual, y))
         self.last = y
-        return (y, plan.kernel.indices(framework, residual)) if indices else y
+        return plan.answer(framework, y, residual, finds)
 
     def pullback(self, gy: Array) -> Array:
         """The gradient at x of ``sum(gy * y)``."""
@@ -195,13 +195,13 @@ class Planner:
 
     plans: list[Plan] = field(default_factory=list)
 
-    def see(self, framework: Framework, plan: Plan, x: Array, indices: bool) -> Any:
+    def see(self, framework: Framework, plan: Plan, x: Array, finds: Finds) -> Any:
         self.plans.append(plan)
         problem = plan.problem
         ones = (1,) * len(problem.shape)
         element = framework.empty(ones, problem.out_dtype, tuple(range(len(ones))), x)
         y = framework.xp.broadcast_to(element, problem.out_shape)
-        return (y, y) if indices else y
+        return y if finds is None else (y, y)
 
 
 def explain(function: Callable[..., Any], x: Array, *args: Any, **kwargs: Any) -> Explanation:

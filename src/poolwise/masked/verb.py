@@ -167,9 +167,9 @@ def _gathered(call: Call, fill: float) -> Array:
 
 def _fill(request: Request, problem: Problem) -> float:
     """What a window gives in which nothing counts; here all is refused that only a masked call refuses."""
-    if request.indices:
+    if request.finds is not None:
         raise refuse(
-            problem.where, "indices are not served with a mask", got="a function that returns indices",
+            problem.where, f"{request.finds} are not served with a mask", got=f"a call that returns {request.finds}",
             expected="one that returns values", hint="max_pool",
         )  # fmt: skip
     floating = DTYPES[problem.out_dtype] == "float"

@@ -7,7 +7,7 @@ from typing import Any
 from ..spec import EVERY_DTYPE, Array, Ints, Padding, PoolOp, Request, Taps, Traits, WindowArgs, pooling
 from ._picking import picking
 
-__all__ = ["MAX", "max_pool", "max_pool_with_indices"]
+__all__ = ["MAX", "max_pool", "max_pool_with_indices", "max_pool_with_offsets"]
 
 
 def select(xp: Any, taps: Taps) -> Array:
@@ -135,4 +135,48 @@ def max_pool_with_indices(
     (array([3, 4, 9]), array([0, 2, 5]))
     """
     args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
-    return Request("max_pool_with_indices", MAX, args, axes=axes, backend=backend, indices=True)
+    return Request("max_pool_with_indices", MAX, args, axes=axes, backend=backend, finds="indices")
+
+
+@pooling
+def max_pool_with_offsets(
+    x: Array,
+    window: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = 0,
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    axes: Ints | None = None,
+    backend: str | None = None,
+) -> tuple[Array, Array]:
+    """`max_pool`, and the number of each maximum inside its window: an eighth of the memory of indices, or less.
+
+    Parameters are those of `max_pool`.
+
+    Returns
+    -------
+    values : array, ``(..., *outputs)``
+    offsets : array, ``(..., *outputs)``
+        Unsigned bytes for windows of up to 256 elements, else uint16, int32 or int64; in the memory order of `values`.
+        Elements are counted in C order, from the window's first real element: padding has no number. The digits of an
+        offset, one per pooled axis, are to the base of the most real elements that a window has along the axis, and count
+        steps of `dilation`.
+
+    Notes
+    -----
+    Where torch compiles, exports or maps over the call, the dtype follows from the window alone: it may be wider than that
+    of the elements which there are. The gradient goes through the values; offsets have none.
+
+    Examples
+    --------
+    >>> import numpy as np, poolwise as pw
+    >>> x = np.array([[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8]])
+    >>> values, offsets = pw.max_pool_with_offsets(x, (3, 2))
+    >>> values, offsets
+    (array([[9, 8]]), array([[3, 5]], dtype=uint8))
+    >>> np.divmod(offsets, 2)  # rows and columns inside the windows of 3 x 2
+    (array([[1, 2]], dtype=uint8), array([[1, 1]], dtype=uint8))
+    """
+    args = WindowArgs("sliding", window, stride, padding, dilation, ceil_mode)
+    return Request("max_pool_with_offsets", MAX, args, axes=axes, backend=backend, finds="offsets")

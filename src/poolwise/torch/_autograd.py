@@ -12,6 +12,7 @@ from ..backends.generic import GenericKernel
 from ..backends.protocol import Residual
 from ..dispatch import Plan
 from ..problem import Problem
+from ..spec import Finds
 from . import _ops
 from ._tensors import TENSORS
 from ._text import encode
@@ -52,18 +53,17 @@ class Pool(Function):
     """Any operator over any windows, with its gradient. Old-style on purpose: `setup_context` costs 50 us a call."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan, indices: bool) -> Any:
+    def forward(ctx: Any, x: Tensor, plan: Plan, finds: Finds) -> Any:
         y, residual = plan.kernel.forward(TENSORS, x.resolve_neg(), None, save=True)
         ctx.plan, ctx.order = plan, residual.order
         if plan.problem.op.traits.saves == "input":
             ctx.save_for_backward(x, y)
         else:
             ctx.save_for_backward(*residual.arrays)
-        if not indices:
-            return y
-        found = plan.kernel.indices(TENSORS, residual)
-        ctx.mark_non_differentiable(found)
-        return y, found
+        result = plan.answer(TENSORS, y, residual, finds)
+        if finds is not None:
+            ctx.mark_non_differentiable(result[1])
+        return result
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor, _: Any = None) -> tuple[Tensor, None, None]:
@@ -93,7 +93,7 @@ class Transposed(Function):
         plan, saved = ctx.plan, ctx.saved_tensors
         if not saved:
             mapped = wrapped(ggx)
-            y = _ops.pool(ggx, encode(plan.problem, plan.backend)) if mapped else Pool.apply(ggx, plan, False)
+            y = _ops.pool(ggx, encode(plan.problem, plan.backend)) if mapped else Pool.apply(ggx, plan, None)
             return without_empty(plan.problem, y), None, None
         at = plan.kernel.indices(TENSORS, Residual(saved, ctx.order))
         return without_empty(plan.problem, picked(ggx, at, plan.problem.axes)), None, None, None

@@ -19,7 +19,7 @@ from ..dispatch import Plan
 from ..execute import FACTS, install_tracer, run
 from ..messages import refuse
 from ..problem import Pooling, state
-from ..spec import ASKS, DTYPES, Request
+from ..spec import ASKS, DTYPES, Finds, Request
 from . import _derivatives, _ops  # noqa: F401 - the operators need their derivatives
 from ._autograd import PLAIN, Pool, wrapped
 from ._flops import register as register_flops
@@ -42,23 +42,23 @@ class TorchFramework(Tensors):
 
     def defer(self, pooling: Pooling, request: Request, x: Tensor, out: Tensor | None) -> Any:
         if exporting():
-            return standard(request, x)
+            return _exported(request, x)
         if forward_ad._current_level >= 0 and pooling.op.traits.saves == "input":
             # No forward derivative of its own: the definition in torch's own operations, which have theirs.
             return GenericKernel(pooling.over(tuple(x.shape))).differentiable_forward(TENSORS, x)
-        result = _dispatched(x, encode(pooling, request.backend), request.indices, _saves(pooling))
+        result = _dispatched(x, encode(pooling, request.backend), request.finds, _saves(pooling))
         return result if out is None else _put(pooling.where, result, out)
 
-    def apply(self, plan: Plan, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+    def apply(self, plan: Plan, x: Tensor, out: Tensor | None, finds: Finds) -> Any:
         if torch.is_grad_enabled() and x.requires_grad and DTYPES[plan.problem.out_dtype] == "float":
-            return Pool.apply(x, plan, indices)
-        return compute(plan, x, out, indices)
+            return Pool.apply(x, plan, finds)
+        return compute(plan, x, out, finds)
 
-    def shortcut(self, plan: Plan, x: Tensor, indices: bool) -> Callable[[Tensor], Any] | None:
+    def shortcut(self, plan: Plan, x: Tensor, finds: Finds) -> Callable[[Tensor], Any] | None:
         if torch.is_grad_enabled() and x.requires_grad:
-            return lambda x: Pool.apply(x, plan, indices)
-        if indices:
-            return lambda x: compute(plan, x, None, True)
+            return lambda x: Pool.apply(x, plan, finds)
+        if finds is not None:
+            return lambda x: compute(plan, x, None, finds)
         return plan.kernel.shortcut(TENSORS, x)
 
 
@@ -70,6 +70,18 @@ def exporting() -> bool:
     """True while a model is exported to ONNX, whose graphs cannot call our kernels."""
     onnx = sys.modules.get("torch.onnx")
     return onnx is not None and onnx.is_in_onnx_export()
+
+
+def _exported(request: Request, x: Tensor) -> Any:
+    if request.finds == "offsets":
+        raise refuse(
+            request.where,
+            "offsets are not exported",
+            got="a call that returns offsets",
+            expected="values, or values and indices: ONNX's MaxPool gives positions",
+            hint="return_indices=True",
+        )
+    return standard(request, x)
 
 
 def _facts(x: Tensor) -> Any:
@@ -84,12 +96,14 @@ def _facts(x: Tensor) -> Any:
 FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
-def _dispatched(x: Tensor, text: str, indices: bool, saves: str) -> Any:
+def _dispatched(x: Tensor, text: str, finds: Finds, saves: str) -> Any:
     """A call as the dispatcher's operators. `saves` is what a gradient would need, "values" where there is none."""
-    if not indices and not (saves == "offsets" and torch.is_grad_enabled() and x.requires_grad):
+    if finds is None and not (saves == "offsets" and torch.is_grad_enabled() and x.requires_grad):
         return _ops.pool(x, text)
     y, offsets = _ops.pool_with_offsets(x, text)
-    return (y, _ops.indices(offsets, text, x.shape, x.stride())) if indices else y
+    if finds is None:
+        return y
+    return y, offsets if finds == "offsets" else _ops.indices(offsets, text, x.shape, x.stride())
 
 
 def _saves(pooling: Pooling) -> str:
@@ -113,18 +127,18 @@ def _put(where: str, result: Any, out: Tensor) -> Tensor:
 
 
 def _described(number: int, ndim: int, dtype: torch.dtype, args: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
-    """The text of a call of public function `number`, whether it wants indices, and what its gradient needs."""
+    """The text of a call of public function `number`, what it finds beside values, and what its gradient needs."""
     stand_in = torch.empty((2,) * ndim, dtype=dtype, device="meta")
     request = ASKS[number](stand_in, *args, **dict(options))
     pooling = state(request, ndim, TENSORS.dtype_name(stand_in))
-    return encode(pooling, request.backend), request.indices, _saves(pooling)
+    return encode(pooling, request.backend), request.finds, _saves(pooling)
 
 
 _described._dynamo_marked_constant = True
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list)) and not isinstance(value, Request):
         return tuple(_plain(entry) for entry in value)
     # A length that the graph does not know becomes a number that it relies on: windows are part of the text.
     return operator.index(value) if isinstance(value, (int, torch.SymInt)) and not isinstance(value, bool) else value
@@ -135,10 +149,10 @@ def _trace(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if not isinstance(x, torch.Tensor):
         return run(number, args, options)
     if not torch.compiler.is_dynamo_compiling() and exporting():
-        return standard(ASKS[number](*args, **options), x)
+        return _exported(ASKS[number](*args, **options), x)
     more = tuple((name, _plain(value)) for name, value in options.items() if name not in ("x", "out"))
-    text, indices, saves = _described(number, x.ndim, x.dtype, _plain(args[1:]), more)
-    result = _dispatched(x, text, indices, saves)
+    text, finds, saves = _described(number, x.ndim, x.dtype, _plain(args[1:]), more)
+    result = _dispatched(x, text, finds, saves)
     out = options.get("out")
     return result if out is None else out.copy_(result)
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache, wraps
-from typing import Any, TypeVar
+from functools import cache, partial, wraps
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from ..masked.verb import Missing, pool_masked
 from ..messages import refuse, refuse_type, shown
-from ..spec import Ints, Padding, PoolOp, Request, WindowArgs, pooling
+from ..spec import Finds, Ints, Padding, PoolOp, Request, WindowArgs, pooling
 
 __all__ = [
     "AdaptiveLayer",
+    "CountingLayer",
     "Layer",
+    "Output",
     "SlidingLayer",
     "TorchPoolError",
     "TorchPoolTypeError",
     "as_torch",
+    "finds_of",
     "torch_errors",
     "with_axes",
 ]
 
 Tensor = torch.Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
+Output = Literal["values", "values_and_offsets"]
 
 
 class TorchPoolError(ValueError, RuntimeError):
@@ -54,6 +60,29 @@ def torch_errors(function: Function) -> Function:
             raise as_torch(error).with_traceback(error.__traceback__) from None
 
     return call  # type: ignore[return-value]
+
+
+def finds_of(where: str, return_indices: bool, output: Output) -> Finds:
+    """What a max layer is to find beside values."""
+    if not (isinstance(output, str) and output in ("values", "values_and_offsets")):
+        raise refuse(
+            where,
+            "output is unknown",
+            got=f"output={shown(output)}",
+            expected="'values' or 'values_and_offsets'",
+            hint='output="values_and_offsets"',
+        )
+    if output == "values":
+        return "indices" if return_indices else None
+    if return_indices:
+        raise refuse(
+            where,
+            "indices and offsets are asked for at once",
+            got=f"return_indices={shown(return_indices)}, output={output!r}",
+            expected="one of the two",
+            hint="return_indices=True alone, for torch's int64 positions",
+        )
+    return "offsets"
 
 
 class Layer(torch.nn.Module):
@@ -136,7 +165,64 @@ class Layer(torch.nn.Module):
             )
 
 
-class SlidingLayer(Layer):
+def _unseen(function: Function) -> Function:
+    """The function, out of the sight of torch.compile, which leaves its graph for it: it cannot follow a pooling that is
+    made of poolings. Said when it is called: `torch.compiler.disable` loads the compiler, which takes seconds."""
+
+    hidden: Any = None
+
+    def call(*args: Any) -> Any:
+        nonlocal hidden
+        if "torch._dynamo" not in sys.modules:
+            return function(*args)
+        if hidden is None:
+            hidden = torch.compiler.disable(function)
+        return hidden(*args)
+
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]  # or it would follow this one
+    return call  # type: ignore[return-value]
+
+
+class CountingLayer(Layer):
+    """One pooling call, of all elements, or of those that count: ``layer(x, mask=m)``, ``nan="omit"``.
+
+    The last argument of its `_ask` is `empty`. Each layer calls `_pool` itself, unless a mask is given or NaN left out: to
+    collect the arguments elsewhere takes 4 % of a small call.
+    """
+
+    nan: Missing = "propagate"
+    empty: float | None = None
+    more = ("nan", "empty")
+    _masked: Callable[..., Any]
+
+    def __init__(self, nan: Missing, empty: float | None) -> None:
+        super().__init__()
+        self.nan = nan
+        self.empty = empty
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._masked = staticmethod(torch_errors(_unseen(cls._run_masked)))
+
+    @classmethod
+    def _masking(cls, mask: Tensor | None, nan: Missing) -> Callable[..., Any]:
+        """What takes the place of `_pool` where some elements may not count."""
+        return partial(cls._masked, mask, nan)
+
+    @classmethod
+    def _run_masked(cls, mask: Tensor | None, nan: Missing, input: Tensor, *arguments: Any) -> Any:
+        request = cls._ask(input, *arguments)
+        if mask is not None or input.is_floating_point():
+            request = cls._counted(input, request, arguments[-1])
+        return pool_masked(request, input, mask, nan)
+
+    @classmethod
+    def _counted(cls, input: Tensor, request: Request, empty: float | None) -> Request:
+        """The request where some elements may not count: of windows without any, `empty` decides, not torch's padding."""
+        return request._replace(empty=math.nan if empty is None and input.is_floating_point() else empty)
+
+
+class SlidingLayer(CountingLayer):
     """Windows of one size at a constant stride."""
 
     op: PoolOp
@@ -157,8 +243,11 @@ class SlidingLayer(Layer):
         dilation: Ints = 1,
         ceil_mode: bool = False,
         any_padding: bool = False,
+        *,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(nan, empty)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         self.padding = padding
@@ -218,18 +307,22 @@ class SlidingLayer(Layer):
         return Request(cls.__name__, cls.op, args, cls.op.params() if params is None else params, **options)
 
 
-class AdaptiveLayer(Layer):
+class AdaptiveLayer(CountingLayer):
     """A given number of bins per axis."""
 
     op: PoolOp
     shown: tuple[str, ...] = ("output_size",)
 
+    def __init__(self, output_size: Any, nan: Missing, empty: float | None) -> None:
+        super().__init__(nan, empty)
+        self.output_size = output_size
+
     @classmethod
-    def _ask(cls, input: Tensor, output_size: Any, return_indices: bool = False) -> Request:
+    def _ask(cls, input: Tensor, output_size: Any, empty: float | None, finds: Finds = None) -> Request:
         cls._check(input, "output_size", output_size)
         sizes = output_size if isinstance(output_size, (tuple, list)) else cls._each(output_size)
         args = WindowArgs("adaptive", output_size=sizes)
-        return Request(cls.__name__, cls.op, args, cls.op.params(), indices=bool(return_indices))
+        return Request(cls.__name__, cls.op, args, cls.op.params(), empty=empty, finds=finds)
 
 
 @cache

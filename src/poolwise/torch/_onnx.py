@@ -85,7 +85,7 @@ def standard(asked: Request | Problem, x: Tensor, indices: bool | None = None) -
     """
     problem: Any = asked
     if isinstance(asked, Request):
-        indices = asked.indices if indices is None else indices
+        indices = asked.finds == "indices" if indices is None else indices
         problem = state(asked, x.ndim, str(x.dtype).removeprefix("torch.")).over(lengths(x))
     if problem.op is SUM and (DTYPES[problem.out_dtype] != "float" or problem.dtype in ("int64", "uint64")):
         raise refuse(

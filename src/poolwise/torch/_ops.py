@@ -65,7 +65,7 @@ def _order(chosen: Plan, strides: Sequence[int]) -> tuple[int, ...]:
 def _real_pool(x: Tensor, text: str) -> Tensor:
     chosen = planned(text, tuple(x.shape), x.device.type)
     try:
-        return compute(chosen, x, None, False)
+        return compute(chosen, x, None, None)
     except OverflowError as error:
         raise too_large(chosen.problem, error) from None
 

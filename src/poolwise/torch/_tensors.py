@@ -156,21 +156,20 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
     return spans[0][0] < spans[1][1] and spans[1][0] < spans[0][1]
 
 
-def compute(plan: Any, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+def compute(plan: Any, x: Tensor, out: Tensor | None, finds: str | None) -> Any:
     """Run a plan on a tensor that nobody differentiates."""
     x = x.resolve_neg().detach()
     if x.dtype == torch.uint64 and plan.backend == "generic" and x.device.type == "cpu":
-        return _in_numpy(plan, x, out, indices)
-    y, residual = plan.kernel.forward(TENSORS, x, out, save=indices)
-    return (y, plan.kernel.indices(TENSORS, residual)) if indices else y
+        return _in_numpy(plan, x, out, finds)
+    return plan.answer(TENSORS, *plan.kernel.forward(TENSORS, x, out, save=finds is not None), finds)
 
 
-def _in_numpy(plan: Any, x: Tensor, out: Tensor | None, indices: bool) -> Any:
+def _in_numpy(plan: Any, x: Tensor, out: Tensor | None, finds: str | None) -> Any:
     """The definition on the same memory as a NumPy array: torch has no arithmetic and no order on uint64."""
-    found = NUMPY.apply(plan, x.numpy(), None, indices)
-    y = found[0] if indices else found
+    result = NUMPY.apply(plan, x.numpy(), None, finds)
+    y, found = result if finds else (result, None)
     half = y.dtype.name == "bfloat16"
     y = torch.from_numpy(y.view(np.int16)).view(torch.bfloat16) if half else torch.from_numpy(y)
     if out is not None:
         y = out.copy_(y)
-    return (y, torch.from_numpy(found[1])) if indices else y
+    return y if finds is None else (y, torch.from_numpy(found))

@@ -21,7 +21,7 @@ import torch
 
 from ..spec import Ints, Padding
 from ..unpool import Duplicates
-from ._layer import Layer, with_axes
+from ._layer import Layer, Missing, Output, with_axes
 from .adaptive import AdaptiveAvgPool3d, AdaptiveMaxPool3d
 from .fractional import FractionalMaxPool3d
 from .sliding import AvgPool3d, LPPool3d, MaxPool3d
@@ -44,9 +44,14 @@ def _max(layer: type[Layer], always: bool = False) -> Function:
         return_indices: bool = False,
         *,
         any_padding: bool = False,
+        output: Output = "values",
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> Any:
         indices = always or return_indices
-        return layer._pool(input, kernel_size, stride, padding, dilation, ceil_mode, indices, any_padding)
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, kernel_size, stride, padding, dilation, ceil_mode, indices, any_padding, output, empty)
 
     return max_pool
 
@@ -63,9 +68,13 @@ def _avg1d(layer: type[Layer]) -> Function:
         divisor_override: int | None = None,
         dilation: Ints = 1,
         any_padding: bool = False,
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> Tensor:
-        counted = count_include_pad, divisor_override
-        return layer._pool(input, kernel_size, stride, padding, ceil_mode, *counted, dilation, any_padding)
+        windows, counted = (kernel_size, stride, padding, ceil_mode), (count_include_pad, divisor_override)
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, *windows, *counted, dilation, any_padding, empty)
 
     return avg_pool
 
@@ -85,9 +94,13 @@ def _avg(layer: type[Layer]) -> Function:
         *,
         dilation: Ints = 1,
         any_padding: bool = False,
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> Tensor:
-        counted = count_include_pad, divisor_override
-        return layer._pool(input, kernel_size, stride, padding, ceil_mode, *counted, dilation, any_padding)
+        windows, counted = (kernel_size, stride, padding, ceil_mode), (count_include_pad, divisor_override)
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, *windows, *counted, dilation, any_padding, empty)
 
     return avg_pool
 
@@ -103,22 +116,45 @@ def _lp(layer: type[Layer]) -> Function:
         padding: Padding = 0,
         dilation: Ints = 1,
         any_padding: bool = False,
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> Tensor:
-        return layer._pool(input, norm_type, kernel_size, stride, ceil_mode, padding, dilation, any_padding)
+        windows = kernel_size, stride, ceil_mode, padding, dilation, any_padding
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, norm_type, *windows, empty)
 
     return lp_pool
 
 
 def _adaptive_avg(layer: type[Layer]) -> Function:
-    def adaptive_avg_pool(input: Tensor, output_size: Any) -> Tensor:
-        return layer._pool(input, output_size)
+    def adaptive_avg_pool(
+        input: Tensor,
+        output_size: Any,
+        *,
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
+    ) -> Tensor:
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, output_size, empty)
 
     return adaptive_avg_pool
 
 
 def _adaptive_max(layer: type[Layer], always: bool = False) -> Function:
-    def adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        return layer._pool(input, output_size, always or return_indices)
+    def adaptive_max_pool(
+        input: Tensor,
+        output_size: Any,
+        return_indices: bool = False,
+        *,
+        output: Output = "values",
+        mask: Tensor | None = None,
+        nan: Missing = "propagate",
+        empty: float | None = None,
+    ) -> Any:
+        pool = layer._pool if mask is None and nan == "propagate" else layer._masking(mask, nan)
+        return pool(input, output_size, always or return_indices, output, empty)
 
     return adaptive_max_pool
 

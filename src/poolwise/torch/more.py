@@ -1,4 +1,7 @@
-"""Layers that torch does not have: min, sum, median, blur and max-blur pooling."""
+"""Layers that torch does not have: min, sum, median, blur and max-blur pooling.
+
+All but the last take `mask`, `nan` and `empty` as `poolwise.torch.MaxPool2d` does.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ..ops.min import MIN
 from ..ops.sum import SUM
 from ..recipes import max_blur_pool
 from ..spec import Border, Ints, Padding, Request
-from ._layer import Layer, SlidingLayer
+from ._layer import Layer, Missing, SlidingLayer
 
 __all__ = [
     "BlurPool1d",
@@ -40,12 +43,14 @@ class _WindowPool(SlidingLayer):
 
     shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._pool(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+    def forward(self, input: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        pool = self._pool if mask is None and self.nan == "propagate" else self._masking(mask, self.nan)
+        return pool(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.empty)
 
     @classmethod
-    def _ask(cls, input: Tensor, *windows: Any) -> Request:
-        return cls._request(input, *windows)
+    def _ask(cls, input: Tensor, *arguments: Any) -> Request:
+        *windows, empty = arguments
+        return cls._request(input, *windows, empty=empty)
 
 
 class _MinPool(_WindowPool):
@@ -66,17 +71,33 @@ class _BlurPool(SlidingLayer):
     centres = True
 
     def __init__(
-        self, kernel_size: Ints = 3, stride: Ints = 2, padding: Padding | None = None, border: Border = "reflect"
+        self,
+        kernel_size: Ints = 3,
+        stride: Ints = 2,
+        padding: Padding | None = None,
+        border: Border = "reflect",
+        *,
+        nan: Missing = "propagate",
+        empty: float | None = None,
     ) -> None:
-        super().__init__(kernel_size, stride, padding)
+        super().__init__(kernel_size, stride, padding, nan=nan, empty=empty)
         self.border = border
 
-    def forward(self, input: Tensor) -> Tensor:
-        return self._pool(input, self.kernel_size, self.stride, self.padding, self.border)
+    def forward(self, input: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        pool = self._pool if mask is None and self.nan == "propagate" else self._masking(mask, self.nan)
+        return pool(input, self.kernel_size, self.stride, self.padding, self.border, self.empty)
 
     @classmethod
-    def _ask(cls, input: Tensor, kernel_size: Ints, stride: Ints, padding: Padding | None, border: Border) -> Request:
-        return cls._request(input, kernel_size, stride, padding, border=border)
+    def _ask(
+        cls,
+        input: Tensor,
+        kernel_size: Ints,
+        stride: Ints,
+        padding: Padding | None,
+        border: Border,
+        empty: float | None,
+    ) -> Request:
+        return cls._request(input, kernel_size, stride, padding, border=border, empty=empty)
 
 
 class _MaxBlurPool(Layer):
