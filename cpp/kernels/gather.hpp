@@ -82,6 +82,23 @@ inline __attribute__((always_inline)) void interleave(N a, N b, L* to, Indices<I
   store(to + n, __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...));
 }
 
+// n rounds of one element from each of s rows, which are `pitch` apart.
+template <int S, class L>
+__attribute__((noinline)) void take_turns(const L* __restrict from, i64 pitch, i64 n, L* __restrict to) {
+  for (i64 i = 0; i < n; ++i)
+#pragma GCC unroll 4
+    for (int r = 0; r < S; ++r) to[i * S + r] = from[r * pitch + i];
+}
+
+template <class L>
+void in_turns(const L* from, i64 pitch, i64 n, i64 s, L* to) {
+  // The compiler shuffles what it knows the number of, in an eighth of the time.
+  if (s == 3) return take_turns<3>(from, pitch, n, to);
+  if (s == 4) return take_turns<4>(from, pitch, n, to);
+  for (i64 r = 0; r < s; ++r)
+    for (i64 i = 0; i < n; ++i) to[i * s + r] = from[r * pitch + i];
+}
+
 // Which windows see which row of gx, and which rows are seen alike.
 class GatherRows {
  protected:
@@ -200,6 +217,7 @@ template <class T>
 class GatherChosen : GatherRows {
   using Lane = Storage<T>;
   using Acc = typename Choose<same<T, float>, float, double>::type;
+  static constexpr int kTurns = 4;
 
  public:
   GatherChosen(const Problem& pb, const Call& call, Scratch& scratch)
@@ -207,7 +225,7 @@ class GatherChosen : GatherRows {
         gx_(static_cast<Lane*>(call.gx)), outputs_(pb.planes * pb.out_plane) {
     const i64 s = last_.stride, n_out = last_.n_out, size = last_.size_in;
     // 255 is to stay free for outputs that are not there.
-    in_runs_ = even_ && pb.inner == 1 && s <= 2 && size >= s && pb.offset_count <= 255;
+    in_runs_ = even_ && pb.inner == 1 && s <= kTurns && size >= s && pb.offset_count <= 255;
     if (in_runs_) {
       for (i64 r = 0; r < s; ++r) {
         taps_[r] = taps_of(last_, r);
@@ -218,21 +236,24 @@ class GatherChosen : GatherRows {
       // their outputs' strides, none that lies there sends anything to where the one beyond the end would.
       flush_ = size == s * n_out;
       pitch_ = n_out + (flush_ ? 0 : max_of(left_, right_));
-      most_ = max_of(1, min_of(64, 8192 / pitch_));
+      most_ = max_of(1, min_of(64, 8192 / (s > 2 ? size : pitch_)));
       moved_ = scratch.take<std::uint8_t>(pb.gather_terms * (left_ + most_ * pitch_ + right_));
       shifts_ = scratch.take<Shift>(n_out - (last_.last - last_.first));
+      if (s > 2) residues_ = scratch.take<Lane>(most_ * size);
     } else if (s > 1 && pb.inner == 1) {
-      residue_ = scratch.take<Lane>(n_out + 1);
+      residues_ = scratch.take<Lane>(n_out + 1);
     }
     if (!scratch.base) return;
     const Span along = interior(pb.n_axes - 1);
     lo_ = along.begin;
     hi_ = along.end;
     if (!in_runs_) return;
+    in_place_ = flush_ && left_ == 0 && right_ == 0;
     for (i64 o = 0; o < n_out; o = o + 1 == last_.first ? last_.last : o + 1) {
       const i64 shift = window_at(last_, o).start - origin_of(last_) - s * o;
       if (shift != 0) shifts_[n_shifts_++] = {o, static_cast<std::uint8_t>(shift)};
     }
+    in_place_ &= n_shifts_ == 0;
   }
 
   void run(i64 begin, i64 end) {
@@ -276,7 +297,7 @@ class GatherChosen : GatherRows {
     const i64 inner = pb_.inner;
     for (i64 p = begin; p < end; ++p) {
       const int k = sources(p, cover_[pb_.n_axes - 1][p], few_);
-      sum(few_, k, inner, to + p * inner, lines, from, from);
+      sum(few_, k, inner, to + p * inner, lines, from, from, lines.from);
     }
   }
 
@@ -288,7 +309,7 @@ class GatherChosen : GatherRows {
     one_by_one(0, lo_, to, lines);
     if (lo_ < hi_) {
       if (s == 1) {
-        sum(sources_, sources(lo_, columns[lo_], sources_), (hi_ - lo_) * inner, to + lo_ * inner, lines, 0, 0);
+        sum(sources_, sources(lo_, columns[lo_], sources_), (hi_ - lo_) * inner, to + lo_ * inner, lines, 0, 0, y_step);
       } else if (inner > 1) {
         by_residue(to, count, y_step, to_step);
       } else {
@@ -296,8 +317,8 @@ class GatherChosen : GatherRows {
         for (i64 residue = 0; residue < s; ++residue) {
           const int k = sources(lo_ + residue, columns[lo_ + residue], sources_);
           for (i64 l = 0; l < count; ++l) {
-            sum(sources_, k, n, residue_, Lines{1, 0, 0}, l * y_step, l * y_step);
-            for (i64 i = 0; i < n; ++i) to[l * to_step + lo_ + i * s + residue] = residue_[i];
+            sum(sources_, k, n, residues_, Lines{1, 0, 0}, l * y_step, l * y_step, 0);
+            for (i64 i = 0; i < n; ++i) to[l * to_step + lo_ + i * s + residue] = residues_[i];
           }
         }
       }
@@ -313,12 +334,12 @@ class GatherChosen : GatherRows {
       int ends[kMostTerms], k = 0;
       for (next = residue; next < s && next - residue < kMostTerms && k <= kMostTerms; ++next)
         ends[next - residue] = k += sources(lo_ + next, cover_[pb_.n_axes - 1][lo_ + next], sources_ + k);
+      const Lines along{(hi_ - lo_) / s, inner, s * inner};
       for (i64 l = 0; l < count; ++l)
-        for (i64 p = lo_, from = l * y_step; p < hi_; p += s, from += inner)
-          for (i64 r = residue; r < next; ++r) {
-            const int first = r > residue ? ends[r - residue - 1] : 0;
-            sum(sources_ + first, ends[r - residue] - first, inner, to + l * to_step + (p + r) * inner, Lines{1, 0, 0}, from, from);
-          }
+        for (i64 r = residue; r < next; ++r) {
+          const int first = r > residue ? ends[r - residue - 1] : 0;
+          sum(sources_ + first, ends[r - residue] - first, inner, to + l * to_step + (lo_ + r) * inner, along, l * y_step, l * y_step, inner);
+        }
     }
   }
 
@@ -327,11 +348,13 @@ class GatherChosen : GatherRows {
     const i64 s = last_.stride, n = last_.size_in / s;
     const bool joined = flush_ && to_step == last_.size_in && y_step == last_.n_out;
     const std::uint8_t* offsets[kMostTerms];
-    move_offsets(count, y_step, offsets);
-    int k = 0, half = 0;
+    const i64 pitch = in_place_ ? y_step : pitch_;
+    if (in_place_)
+      for (int l = 0; l < rows_; ++l) offsets[l] = chosen_ + lines_[l].y_at;
+    else move_offsets(count, y_step, offsets);
+    int ends[kTurns] = {}, k = 0;
     i64 lowest = 0, highest = 0;
     for (i64 r = 0; r < s; ++r) {
-      half = k;
       for (int l = 0; l < rows_; ++l)
         for (i64 d = taps_[r].first; d < taps_[r].first + taps_[r].count; ++d, ++k) {
           const i64 y_at = lines_[l].y_at + d;
@@ -339,23 +362,38 @@ class GatherChosen : GatherRows {
           highest = k ? max_of(highest, y_at) : y_at;
           sources_[k] = {g_ + y_at, offsets[l] + d, four(lines_[l].mark + r - origin_of(last_) - s * d)};
         }
+      ends[r] = k;
     }
     const i64 runs = joined ? 1 : count, length = joined ? count * n : n;
-    for (i64 run = 0; run < runs; ++run) {
-      // gy has nothing before its first output, nor beyond its last.
-      const i64 from = run * y_step, a = max_of(0, min_of(length, -(lowest + from)));
-      const i64 b = max_of(a, min_of(length, outputs_ - highest - from));
-      Lane* line = to + run * to_step;
-      if (s == 1) sum(sources_, k, b - a, line + a, Lines{1, 0, 0}, from + a, run * pitch_ + a);
-      else sum_two(half, k, b - a, line + 2 * a, from + a, run * pitch_ + a);
-      for (i64 l = 0; l < count; ++l) {
-        if (!joined && l > 0) break;
-        const i64 begin = max_of(0, min_of(n, a - l * n)), end = max_of(begin, min_of(n, b - l * n));
-        if (begin == 0 && s * end == last_.size_in) continue;
-        one_by_one(0, s * begin, line + l * to_step, Lines{1, 0, 0}, from + l * y_step);
-        one_by_one(s * end, last_.size_in, line + l * to_step, Lines{1, 0, 0}, from + l * y_step);
+    // Of each run only what reads nothing before the first output of gy, nor beyond the last; most runs are whole.
+    const i64 last_start = outputs_ - highest - length;
+    const i64 first_whole = lowest < 0 ? (y_step - 1 - lowest) / y_step : 0, end_whole = last_start < 0 ? 0 : min_of(runs, last_start / y_step + 1);
+    for (i64 run = 0, many; run < runs; run += many) {
+      const bool whole = run >= first_whole && run < end_whole;
+      many = whole ? end_whole - run : 1;
+      const i64 from = run * y_step, a = whole ? 0 : max_of(0, min_of(length, -(lowest + from)));
+      const i64 b = whole ? length : max_of(a, min_of(length, outputs_ - highest - from));
+      run_of(ends, b - a, to + run * to_step + s * a, Lines{many, y_step, to_step}, from + a, run * pitch + a, pitch);
+      if (whole) continue;
+      for (i64 l = run; l < (joined ? count : run + 1); ++l) {
+        const i64 begin = max_of(0, min_of(n, a - (l - run) * n)), end = max_of(begin, min_of(n, b - (l - run) * n));
+        one_by_one(0, s * begin, to + l * to_step, Lines{1, 0, 0}, l * y_step);
+        one_by_one(s * end, s * n, to + l * to_step, Lines{1, 0, 0}, l * y_step);
       }
     }
+    one_by_one(s * n, last_.size_in, to, Lines{count, y_step, to_step});
+  }
+
+  // n rounds of residues of each line; sources of residue r end at ends[r].
+  void run_of(const int* ends, i64 n, Lane* to, Lines lines, i64 from, i64 at, i64 at_step) const {
+    const i64 s = last_.stride;
+    if (s == 1) return sum(sources_, ends[0], n, to, lines, from, at, at_step);
+    if (s == 2) return sum_two(ends[0], ends[1], n, to, lines, from, at, at_step);
+    for (i64 r = 0; r < s; ++r) {
+      const int first = r > 0 ? ends[r - 1] : 0;
+      sum(sources_ + first, ends[r] - first, n, residues_ + r * lines.count * n, Lines{lines.count, lines.from, n}, from, at, at_step);
+    }
+    for (i64 l = 0; l < lines.count; ++l) in_turns(residues_ + l * n, lines.count * n, n, s, to + l * lines.to);
   }
 
   // Copies the offsets of the lines, those of cut windows as if they were whole; places[l] is line l.
@@ -457,19 +495,20 @@ class GatherChosen : GatherRows {
     if constexpr (same<T, Acc>) return v; else return narrow_lanes<T, V, Acc>(v);
   }
 
-  // The sums of k sources, from element i of each g and element `at` of their offsets on, into n elements of each line.
-  __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0) const {
+  // The sums of k sources, from element i0 of each g and element at0 of their offsets on, into n elements of each line;
+  // offsets of lines are at_step apart.
+  __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     using V = Vector<Acc, kVectorBytes>;
     constexpr i64 lanes = kVectorBytes / sizeof(Acc);
-    const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_ + i0, *far_to = to + far_to_;
-    const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_ + at0;
-    for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += lines.from, to += lines.to, far_to += lines.to) {
+    const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
+    const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_;
+    for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
       if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
             V total[U];
             if constexpr (U > 1) {
               ask_for<U * lanes>(far_to + i);
-              ask_for<U * lanes>(far_g + l * lines.from + i);
-              if (!in_runs_) ask_for<U * lanes>(far_chosen + l * lines.from + i);
+              ask_for<U * lanes>(far_g + i0 + i);
+              if (!in_runs_) ask_for<U * lanes>(far_chosen + at0 + i);
             }
             add_up<V, U>(from, k, i0 + i, at0 + i, total);
             for (int u = 0; u < U; ++u) store(to + i + u * lanes, narrowed(total[u]));
@@ -483,29 +522,31 @@ class GatherChosen : GatherRows {
     }
   }
 
-  // n pairs of elements: the first of each from the first `half` sources, the second from the rest up to k.
-  __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, i64 i0, i64 at0) const {
+  // n pairs of elements of each line: the first of each from the first `half` sources, the second from the rest up to k.
+  __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     using V = Vector<Acc, kVectorBytes>;
     constexpr i64 lanes = kVectorBytes / sizeof(Acc);
-    const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_ + i0, *far_to = to + far_to_;
-    if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
-          V even[U], odd[U];
-          if constexpr (U > 1) {
-            ask_for<2 * U * lanes>(far_to + 2 * i);
-            ask_for<U * lanes>(far_g + i);
-          }
-          add_up<V, U>(sources_, half, i0 + i, at0 + i, even);
-          add_up<V, U>(sources_ + half, k - half, i0 + i, at0 + i, odd);
-          for (int u = 0; u < U; ++u)
-            interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * lanes), typename CountTo<lanes>::type{});
-        }))
-      return;
-    for (i64 i = 0; i < n; ++i) {
-      Acc even[1], odd[1];
-      add_up<Acc, 1>(sources_, half, i0 + i, at0 + i, even);
-      add_up<Acc, 1>(sources_ + half, k - half, i0 + i, at0 + i, odd);
-      to[2 * i] = narrowed(even[0]);
-      to[2 * i + 1] = narrowed(odd[0]);
+    const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
+    for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
+      if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+            V even[U], odd[U];
+            if constexpr (U > 1) {
+              ask_for<2 * U * lanes>(far_to + 2 * i);
+              ask_for<U * lanes>(far_g + i0 + i);
+            }
+            add_up<V, U>(sources_, half, i0 + i, at0 + i, even);
+            add_up<V, U>(sources_ + half, k - half, i0 + i, at0 + i, odd);
+            for (int u = 0; u < U; ++u)
+              interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * lanes), typename CountTo<lanes>::type{});
+          }))
+        continue;
+      for (i64 i = 0; i < n; ++i) {
+        Acc even[1], odd[1];
+        add_up<Acc, 1>(sources_, half, i0 + i, at0 + i, even);
+        add_up<Acc, 1>(sources_ + half, k - half, i0 + i, at0 + i, odd);
+        to[2 * i] = narrowed(even[0]);
+        to[2 * i + 1] = narrowed(odd[0]);
+      }
     }
   }
 
@@ -513,14 +554,14 @@ class GatherChosen : GatherRows {
   const std::uint8_t* chosen_;
   Lane* gx_;
   i64 outputs_;
-  Lane* residue_ = nullptr;
+  Lane* residues_ = nullptr;
   i64 far_y_ = 0, far_to_ = 0;
   i64 lo_ = 0, hi_ = 0;  // positions of the last axis that uniform windows alone see
-  Source sources_[2 * kMostTerms], few_[2 * kMostTerms];
+  Source sources_[kTurns * kMostTerms], few_[kMostTerms];
 
   // Where rows are done in runs.
-  bool in_runs_ = false, flush_ = false;
-  Taps taps_[2] = {};
+  bool in_runs_ = false, flush_ = false, in_place_ = false;
+  Taps taps_[kTurns] = {};
   i64 left_ = 0, right_ = 0;  // outputs before the first and beyond the last that positions would see
   i64 pitch_ = 0, most_ = 0;
   std::uint8_t* moved_ = nullptr;
@@ -554,7 +595,7 @@ class GatherShares : GatherRows {
     }
     at_once_ = max_of(kStretch / max_of(pb.inner, 1), 2 * kept);
     sent_ = scratch.take<double>((left_ + min_of(n_out, at_once_ + kept) + right_) * pb.inner);
-    if (even_ && s > 2 && pb.inner == 1) residue_ = scratch.take<Lane>(min_of(last_.size_in, at_once_ * s + s) / s + 1);
+    if (even_ && s > 2 && pb.inner == 1) turns_ = scratch.take<Lane>(last_.size_in);
     if (scratch.base) shares(1, one_);
   }
 
@@ -682,10 +723,12 @@ class GatherShares : GatherRows {
       add_two(begin / 2, (end - begin) / 2, to + begin);
       if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1);
     } else {
-      for (i64 r = 0; r < min_of(s, end - begin); ++r) {
-        const i64 n = (end - begin - r + s - 1) / s;
-        add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, residue_);
-        for (i64 i = 0; i < n; ++i) to[begin + r + i * s] = residue_[i];
+      const i64 n = (end - begin) / s;
+      for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n);
+      in_turns(turns_, n, n, s, to + begin);
+      for (i64 p = begin + n * s; p < end; ++p) {
+        const Taps& taps = taps_[p - begin - n * s];
+        add_along(sent(begin / s + n + taps.first), taps.count, 1, to + p);
       }
     }
   }
@@ -758,7 +801,7 @@ class GatherShares : GatherRows {
   Taps* taps_;
   i64 residues_ = 0, left_ = 0, right_ = 0;
   i64 at_once_;  // outputs
-  Lane* residue_ = nullptr;
+  Lane* turns_ = nullptr;
   const double* share_ = nullptr;
   bool weighted_ = false;  // whether lines are shared by different numbers
   double weights_[kMostTerms];
