@@ -717,8 +717,10 @@ class GatherShares : GatherRows {
     } else if (s == 1) {
       add_along(sent(begin + taps_[0].first), taps_[0].count, (end - begin) * inner, to + begin * inner);
     } else if (inner > 1) {
-      for (i64 p = begin; p < end; p += s)
-        for (i64 r = 0; r < min_of(s, end - p); ++r) add_along(sent(p / s + taps_[r].first), taps_[r].count, inner, to + (p + r) * inner);
+      for (i64 r = 0; r < min_of(s, end - begin); ++r) {
+        const Lines rounds{(end - begin - r - 1) / s + 1, inner, s * inner};
+        add_along(sent(begin / s + taps_[r].first), taps_[r].count, inner, to + (begin + r) * inner, rounds);
+      }
     } else if (s == 2) {
       add_two(begin / 2, (end - begin) / 2, to + begin);
       if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1);
@@ -743,20 +745,22 @@ class GatherShares : GatherRows {
     }
   }
 
-  // n elements: each the sum of k outputs, one position apart.
-  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to) const {
-    const Lane* far_to = to + far_to_;
-    if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
-          V total[U];
-          if constexpr (U > 1) ask_for<U * kLanes>(far_to + i);
-          add<V, U>(from + i, pb_.inner, k, total);
-          for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
-        }))
-      return;
-    for (i64 i = 0; i < n; ++i) {
-      double total[1];
-      add<double, 1>(from + i, pb_.inner, k, total);
-      to[i] = narrowed(total[0]);
+  // n elements of each line: each the sum of k outputs, one position apart.
+  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines = {1, 0, 0}) const {
+    const i64 pitch = pb_.inner, far = far_to_;
+    for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
+      if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+            V total[U];
+            if constexpr (U > 1) ask_for<U * kLanes>(to + far + i);
+            add<V, U>(from + i, pitch, k, total);
+            for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
+          }))
+        continue;
+      for (i64 i = 0; i < n; ++i) {
+        double total[1];
+        add<double, 1>(from + i, pitch, k, total);
+        to[i] = narrowed(total[0]);
+      }
     }
   }
 
