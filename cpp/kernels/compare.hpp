@@ -269,6 +269,11 @@ struct CompareFamily {
     body.template operator()<Mode::exact>();
   }
 
+  // How far ahead of where it writes a merge asks for memory: the processor sees each row of a strip begin anew.
+  static i64 rows_ahead(i64 n, const Lines& lines) {
+    return lines.to * ((kAhead / static_cast<i64>(sizeof(Lane)) - 1) / max_of(n, 1) + 1);
+  }
+
   // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
   template <Mode kMode, int S, int K>
   __attribute__((noinline)) void across_fixed(const Lane* const* sources, const i64* marks, int k, i64 n, i64 stride, Row dst,
@@ -277,6 +282,7 @@ struct CompareFamily {
     const Masks masks = this->masks;
     const Lane* src[kGroup];
     const int many = K > 0 ? K : k;
+    [[maybe_unused]] const i64 far = lines.ahead == 0 ? rows_ahead(n, lines) : 0;
     for (int s = 0; s < many; ++s) src[s] = sources[s];
     [[maybe_unused]] typename Choose<kPositions, P, char>::type mark[kGroup];
     if constexpr (kPositions)
@@ -289,6 +295,9 @@ struct CompareFamily {
         return entered<kMode>(v, masks.keep, masks.flip);
       };
       if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
+      // Without positions this is also how rows are merged, which have nothing ahead.
+      if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
+        if (far != 0) __builtin_prefetch(dst.value + far + i, 1);
       V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
@@ -322,6 +331,7 @@ struct CompareFamily {
       if constexpr (kBytePositions && S > 0) {
         if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
         if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, S == 1 ? 5 : 0>(src, marks, k, n, stride, dst, false, lines);
       }
       if constexpr (!kPositions && S > 0) {
         if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
@@ -344,6 +354,7 @@ struct CompareFamily {
         if constexpr (kBytePositions) {
           if (k == 2 && !accumulate) return merge_positions<kMode, 2>(rows, marks, k, n, dst, false, lines);
           if (k == 3 && !accumulate) return merge_positions<kMode, 3>(rows, marks, k, n, dst, false, lines);
+          if (k == 5 && !accumulate) return merge_positions<kMode, 5>(rows, marks, k, n, dst, false, lines);
         }
         merge_positions<kMode, 0>(rows, marks, k, n, dst, accumulate, lines);
       });
@@ -362,8 +373,7 @@ struct CompareFamily {
       mark[r] = static_cast<P>(marks[r]);
     }
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
-    // Where strips are written the processor sees each row begin anew.
-    const i64 far = lines.to * ((kAhead / static_cast<i64>(sizeof(Lane)) - 1) / max_of(n, 1) + 1);
+    const i64 far = rows_ahead(n, lines);
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using VP = Like<P, V, Lane>;
       if constexpr (sizeof(V) >= 32) {
