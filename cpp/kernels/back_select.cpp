@@ -184,9 +184,8 @@ UnitFn select_fn(const Problem& pb) {
 }
 
 UnitFn gather_fn(const Problem& pb) {
-  if (pb.in == Dtype::f64) return gather_backward<double, double, true>;
-  if (pb.in == Dtype::f32 && pb.gather_terms == 1) return gather_backward<float, float, true>;
-  return pb.in == Dtype::f32 ? gather_backward<float, double, true> : PW_ISA_NAME(gather_narrow)(pb, true);
+  if (pb.in == Dtype::f64) return gather_backward<GatherChosen, double>;
+  return pb.in == Dtype::f32 ? gather_backward<GatherChosen, float> : PW_ISA_NAME(gather_narrow)(pb, true);
 }
 
 }  // namespace

@@ -112,12 +112,12 @@ enum class Mode { exact, plain };
 struct NoPosition {};
 
 // P: the lane type in which positions are kept while reducing, as wide as the value's lanes, so that one comparison mask
-// serves both; or NoPosition.
+// serves both; or NoPosition. With AVX-512, where masks have no width, positions of float32 may be bytes.
 template <class Order, class P>
 struct CompareFamily {
   using Lane = typename Order::Lane;
   using Element = Lane;
-  static constexpr bool kPositions = !same<P, NoPosition>;
+  static constexpr bool kPositions = !same<P, NoPosition>, kBytePositions = kPositions && sizeof(P) < sizeof(Lane);
   static constexpr bool kVectors = true;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
@@ -212,6 +212,57 @@ struct CompareFamily {
     else return Order::greater(kept, x);
   }
 
+  // Keeps the better of two in each lane, and its position.
+  template <Mode kMode, class V, class VP>
+  static inline __attribute__((always_inline)) void keep(V& kept, VP& at, V x, VP there, int infinity) {
+#if defined(__AVX512F__)
+    if constexpr (same<Lane, float> && sizeof(V) == 64) {
+      const auto one = (__m512)x, other = (__m512)kept;
+      if constexpr (kMode == Mode::exact) {
+        const __mmask16 take = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(other, other, _CMP_ORD_Q), one, other, _CMP_NLE_UQ);
+        kept = (V)_mm512_mask_mov_ps(other, take, one);
+        at = taken(at, take, there);
+      } else {
+        const __mmask16 take = _mm512_cmp_ps_mask(one, other, _CMP_GT_OQ);
+        kept = Order::greater(kept, x);
+        at = taken(at, take, there);
+      }
+      return;
+    } else if constexpr (same<Lane, float> && sizeof(V) == 16) {
+      const auto one = (__m128)x, other = (__m128)kept;
+      __mmask8 take;
+      if constexpr (kMode == Mode::exact) take = _mm_mask_cmp_ps_mask(_mm_cmp_ps_mask(other, other, _CMP_ORD_Q), one, other, _CMP_NLE_UQ);
+      else take = _mm_cmp_ps_mask(one, other, _CMP_GT_OQ);
+      kept = (V)_mm_mask_mov_ps(other, take, one);
+      at = taken(at, take, there);
+      return;
+    } else
+#endif
+    {
+      const auto take = replaces<kMode>(kept, x, infinity);
+      kept = chosen(take, x, kept);
+      at = take ? there : at;
+    }
+  }
+
+#if defined(__AVX512F__)
+  // take ? there : at, of float32's positions.
+  template <class VP>
+  static inline __attribute__((always_inline)) VP taken(VP at, __mmask16 take, VP there) {
+    if constexpr (sizeof(VP) == 64) {
+      return (VP)_mm512_mask_mov_epi32((__m512i)at, take, (__m512i)there);
+    } else {
+      __m128i old{}, now{};
+      __builtin_memcpy(&old, &at, sizeof at);
+      __builtin_memcpy(&now, &there, sizeof there);
+      if constexpr (kBytePositions) old = _mm_mask_mov_epi8(old, take, now);
+      else old = _mm_mask_mov_epi32(old, static_cast<__mmask8>(take), now);
+      __builtin_memcpy(&at, &old, sizeof at);
+      return at;
+    }
+  }
+#endif
+
   // Calls f.operator()<Mode>() with the mode that the rows seen so far allow.
   template <class Body>
   inline __attribute__((always_inline)) void in_mode(Body&& body) const {
@@ -219,6 +270,11 @@ struct CompareFamily {
       if (plain) return body.template operator()<Mode::plain>();
     }
     body.template operator()<Mode::exact>();
+  }
+
+  // How far ahead of where it writes a merge asks for memory: the processor sees each row of a strip begin anew.
+  static i64 rows_ahead(i64 n, const Lines& lines) {
+    return lines.to * ((kAhead / static_cast<i64>(sizeof(Lane)) - 1) / max_of(n, 1) + 1);
   }
 
   // K: number of sources where it is a compile-time constant, else 0. S: stride in the sources, 0 for a run-time one.
@@ -229,7 +285,11 @@ struct CompareFamily {
     const Masks masks = this->masks;
     const Lane* src[kGroup];
     const int many = K > 0 ? K : k;
+    [[maybe_unused]] const i64 far = lines.ahead == 0 ? rows_ahead(n, lines) : 0;
     for (int s = 0; s < many; ++s) src[s] = sources[s];
+    [[maybe_unused]] typename Choose<kPositions, P, char>::type mark[kGroup];
+    if constexpr (kPositions)
+      for (int s = 0; s < many; ++s) mark[s] = static_cast<P>(marks[s]);
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
@@ -238,6 +298,9 @@ struct CompareFamily {
         return entered<kMode>(v, masks.keep, masks.flip);
       };
       if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
+      // Without positions this is also how rows are merged, which have nothing ahead.
+      if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
+        if (far != 0) __builtin_prefetch(dst.value + far + i, 1);
       V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
@@ -249,13 +312,9 @@ struct CompareFamily {
         store(dst.value + i, left<kMode>(kept, masks.flip));
       } else {
         using VP = Like<P, V, Lane>;
-        VP at = accumulate ? load<VP>(dst.position + i) : VP{} + static_cast<P>(marks[0]);
-        for (int s = accumulate ? 0 : 1; s < many; ++s) {
-          const V x = from(src[s]);
-          const auto take = replaces<kMode>(kept, x, masks.infinity);
-          kept = chosen(take, x, kept);
-          at = take ? VP{} + static_cast<P>(marks[s]) : at;
-        }
+        VP at = accumulate ? load<VP>(dst.position + i) : static_cast<VP>(VP{} + mark[0]);
+#pragma GCC unroll 8
+        for (int s = accumulate ? 0 : 1; s < many; ++s) keep<kMode>(kept, at, from(src[s]), static_cast<VP>(VP{} + mark[s]), masks.infinity);
         store(dst.value + i, left<kMode>(kept, masks.flip));
         store(dst.position + i, at);
       }
@@ -272,6 +331,11 @@ struct CompareFamily {
   void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate,
               Lines lines = {1, 0, 0}) const {
     in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+      if constexpr (kBytePositions && S > 0) {
+        if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, S == 1 ? 5 : 0>(src, marks, k, n, stride, dst, false, lines);
+      }
       if constexpr (!kPositions && S > 0) {
         if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
         if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
@@ -289,33 +353,48 @@ struct CompareFamily {
       // Masking twice with `keep` changes nothing.
       across<1>(src, marks, k, n, 1, dst, accumulate, lines);
     } else {
-      in_mode([&]<Mode kMode>() __attribute__((always_inline)) { merge_positions<kMode>(rows, marks, k, n, dst, accumulate, lines); });
+      in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+        if constexpr (kBytePositions) {
+          if (k == 2 && !accumulate) return merge_positions<kMode, 2>(rows, marks, k, n, dst, false, lines);
+          if (k == 3 && !accumulate) return merge_positions<kMode, 3>(rows, marks, k, n, dst, false, lines);
+          if (k == 5 && !accumulate) return merge_positions<kMode, 5>(rows, marks, k, n, dst, false, lines);
+        }
+        merge_positions<kMode, 0>(rows, marks, k, n, dst, accumulate, lines);
+      });
     }
   }
 
-  template <Mode kMode>
+  template <Mode kMode, int K>
   __attribute__((noinline)) void merge_positions(const Row* rows, const i64* marks, int k, i64 n, Row dst, bool accumulate,
                                                  Lines lines) const {
     const Masks masks = this->masks;
+    const int many = K > 0 ? K : k;
+    Row row[kGroup];
+    P mark[kGroup];
+    for (int r = 0; r < many; ++r) {
+      row[r] = rows[r];
+      mark[r] = static_cast<P>(marks[r]);
+    }
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
-    i64 shift = 0;
+    const i64 far = rows_ahead(n, lines);
     auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
       using VP = Like<P, V, Lane>;
-      V kept = flipped(load<V>(accumulate ? dst.value + i : rows[0].value + shift + i));
-      VP at = accumulate ? load<VP>(dst.position + i) : load<VP>(rows[0].position + shift + i) + static_cast<P>(marks[0]);
-      for (int r = accumulate ? 0 : 1; r < k; ++r) {
-        const V x = flipped(load<V>(rows[r].value + shift + i));
-        const VP there = load<VP>(rows[r].position + shift + i) + static_cast<P>(marks[r]);
-        const auto take = replaces<kMode>(kept, x, masks.infinity);
-        kept = chosen(take, x, kept);
-        at = take ? there : at;
+      if constexpr (sizeof(V) >= 32) {
+        __builtin_prefetch(dst.value + far + i, 1);
+        __builtin_prefetch(dst.position + far + i, 1);
       }
+      V kept = flipped(load<V>(accumulate ? dst.value + i : row[0].value + i));
+      VP at = accumulate ? load<VP>(dst.position + i) : static_cast<VP>(load<VP>(row[0].position + i) + mark[0]);
+#pragma GCC unroll 8
+      for (int r = accumulate ? 0 : 1; r < many; ++r)
+        keep<kMode>(kept, at, flipped(load<V>(row[r].value + i)), static_cast<VP>(load<VP>(row[r].position + i) + mark[r]), masks.infinity);
       store(dst.value + i, left<kMode>(kept, masks.flip));
       store(dst.position + i, at);
     };
-    for (i64 l = 0; l < lines.count; ++l, shift += lines.from) {
+    for (i64 l = 0; l < lines.count; ++l) {
       sweep<Lane, kVectors>(n, true, body);
       dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) row[r] = row[r].at(lines.from);
     }
   }
 
@@ -669,6 +748,10 @@ template <class Order>
 UnitFn compare_of(const Problem& pb, bool with_offsets) {
   using Lane = typename Order::Lane;
   if (!with_offsets || pb.offset_bytes > static_cast<int>(sizeof(Lane))) return compare_forward<Order, NoPosition>;
+#if defined(__AVX512F__)
+  if constexpr (same<Lane, float>)
+    if (pb.offset_bytes == 1) return compare_forward<Order, std::uint8_t>;
+#endif
   if constexpr (sizeof(Lane) == 8) return compare_forward<Order, i64>;
   else if constexpr (sizeof(Lane) == 1) return compare_forward<Order, std::uint8_t>;
   else if constexpr (sizeof(Lane) == 2) return compare_forward<Order, std::uint16_t>;

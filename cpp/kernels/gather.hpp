@@ -1,10 +1,11 @@
-// Gradients where few windows see each element: every element of gx is the sum of what those windows send, made in one
-// pass in registers, and written once. Windows have no gaps; sums are added in scan order of the outputs, in double where
-// there is more than one term.
+// Gradients in gather form: every element of gx is the sum of what the windows that see it send, made at once and written
+// once. Windows have no gaps. What an element is sent is added in a fixed order: by max in scan order of the outputs, by
+// sums down the rows of outputs first and then along them.
 //
-// A row of gx is all positions of the last axis for one position on each axis before. In it, neighbours whose windows lie
-// alike are done a vector at a time: channels of one position, whole stretches at stride 1, and at larger strides each
-// residue of the position by itself, the residues being put between each other as they are stored.
+// A row of gx is all positions of the last axis for one position on each axis before. Windows that are evenly spaced, and
+// cut by the ends of the array at most, send to a row by one rule: from position p on its residue by the stride, at p / s,
+// the outputs p / s + d for a few d. So what outputs send is first put in a row of its own, with room for those that lie
+// outside, and no position at the ends is a case of its own.
 #pragma once
 
 #include "lanes.hpp"
@@ -13,35 +14,121 @@
 namespace poolwise {
 namespace {
 
-// T: the array's type. Acc: float where each element has at most one term, else double. kSelect: whether each output sends
-// its gradient to one element of its window (max, min), or a share to all (avg, sum).
-template <class T, class Acc, bool kSelect>
-class Gather {
-  using Lane = Storage<T>;
+struct Span {
+  i64 begin, end;
+};
 
- public:
-  Gather(const Problem& pb, const Call& call, Scratch& scratch)
-      : pb_(pb), last_(pb.axes[pb.n_axes - 1]), g_(static_cast<const Lane*>(call.gy)),
-        chosen_(static_cast<const std::uint8_t*>(call.offsets)), gx_(static_cast<Lane*>(call.gx)) {
-    for (int a = 0; a < pb.n_axes; ++a) cover_[a] = scratch.take<Range>(pb.axes[a].size_in);
-    if (last_.stride > 1 && pb.inner == 1) residue_ = scratch.take<Lane>(last_.n_out + 1);
+inline i64 floor_of(i64 a, i64 b) { return a / b - (a % b < 0); }
+
+// Where the window of the first output would start were it whole.
+inline i64 origin_of(const Axis& axis) { return axis.base - axis.stride * axis.first; }
+
+// Whether all windows are whole and evenly spaced as far as they lie inside the array.
+inline bool evenly_cut(const Axis& axis) {
+  if (axis.step != 1 || axis.last - axis.first < 2) return false;
+  for (i64 o = 0; o < axis.n_out; o = o + 1 == axis.first ? axis.last : o + 1) {
+    const Window w = window_at(axis, o);
+    const i64 start = origin_of(axis) + axis.stride * o, end = min_of(start + axis.window, axis.size_in);
+    if (w.start != max_of(start, 0) || w.start + w.count != end) return false;
+  }
+  return true;
+}
+
+// The outputs i + first, i + first + 1, ... whose windows hold the positions stride*i + residue.
+struct Taps {
+  i64 first, count;
+};
+
+inline Taps taps_of(const Axis& axis, i64 residue) {
+  const i64 at = residue - origin_of(axis);
+  const i64 first = -floor_of(axis.window - 1 - at, axis.stride), last = floor_of(at, axis.stride);
+  return {first, max_of(last - first + 1, 0)};
+}
+
+// Calls f.operator()<U>(i) so that blocks of U vectors cover n elements; the last is moved back to end with them. False
+// where not even a vector fits.
+template <i64 lanes, class F>
+inline __attribute__((always_inline)) bool in_blocks(i64 n, F&& f) {
+  auto blocks = [&]<int U>() __attribute__((always_inline)) {
+    for (i64 i = 0; i < n; i += U * lanes) f.template operator()<U>(min_of(i, n - U * lanes));
+    return true;
+  };
+  if (n >= 4 * lanes) return blocks.template operator()<4>();
+  if (n >= 2 * lanes) return blocks.template operator()<2>();
+  if (n >= lanes) return blocks.template operator()<1>();
+  return false;
+}
+
+// Left to itself the compiler keeps p + c for each constant c in a register of its own, and runs out of them.
+template <class L>
+inline __attribute__((always_inline)) L* at_hand(L* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
+// Asks for n elements from p on.
+template <i64 n, class L>
+inline __attribute__((always_inline)) void ask_for(const L* p) {
+  p = at_hand(p);
+#pragma GCC unroll 16
+  for (u64 b = 0; b < n * sizeof(L); b += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + b);
+}
+
+// 2n elements, by turns from a and b.
+template <class N, class L, int... I>
+inline __attribute__((always_inline)) void interleave(N a, N b, L* to, Indices<I...>) {
+  constexpr int n = sizeof...(I);
+  store(to, __builtin_shufflevector(a, b, (I / 2 + I % 2 * n)...));
+  store(to + n, __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...));
+}
+
+// n rounds of one element from each of s rows, which are `pitch` apart.
+template <int S, class L>
+__attribute__((noinline)) void take_turns(const L* __restrict from, i64 pitch, i64 n, L* __restrict to) {
+  for (i64 i = 0; i < n; ++i)
+#pragma GCC unroll 4
+    for (int r = 0; r < S; ++r) to[i * S + r] = from[r * pitch + i];
+}
+
+template <class L>
+void in_turns(const L* from, i64 pitch, i64 n, i64 s, L* to) {
+  // The compiler shuffles what it knows the number of, in an eighth of the time.
+  if (s == 3) return take_turns<3>(from, pitch, n, to);
+  if (s == 4) return take_turns<4>(from, pitch, n, to);
+  for (i64 r = 0; r < s; ++r)
+    for (i64 i = 0; i < n; ++i) to[i * s + r] = from[r * pitch + i];
+}
+
+// Which windows see which row of gx, and which rows are seen alike.
+class GatherRows {
+ protected:
+  // A row of outputs whose windows see the row of gx.
+  struct Line {
+    i64 y_at, mark, divisor;
+  };
+
+  GatherRows(const Problem& pb, Scratch& scratch)
+      : pb_(pb), last_(pb.axes[pb.n_axes - 1]), even_(evenly_cut(last_)) {
+    for (int a = 0; a < pb.n_axes; ++a) cover_[a] = scratch.take<Span>(pb.axes[a].size_in);
     if (!scratch.base) return;
     for (int a = 0; a < pb.n_axes; ++a) cover(pb.axes[a], cover_[a]);
-    if (pb.n_axes > 1) across_ = interior(pb.n_axes - 2, false);
-    const Range along = interior(pb.n_axes - 1, true);
-    lo_ = along.begin;
-    hi_ = along.end;
+    if (pb.n_axes > 1) across_ = interior(pb.n_axes - 2);
   }
 
-  // Rows begin..end-1 of gx. Rows that uniform windows see alike are done together: what a row needs besides its sums cost
-  // more than these.
-  void run(i64 begin, i64 end) {
+  // Rows begin..end-1 of gx, those that uniform windows see alike up to `most` at once: write(first element of gx, rows,
+  // how far apart they are in y, and in gx), with the rows of outputs in lines_.
+  template <class Write>
+  void each_row(i64 begin, i64 end, i64 most, Write&& write) {
     const int depth = pb_.n_axes - 1;
     const i64 length = last_.in_block * last_.size_in;
     if (depth == 0) {
-      rows_ = 0;
-      lines_[rows_++] = {begin * pb_.out_plane, 0, 1};
-      return write(gx_ + begin * length, end - begin, pb_.out_plane, length);
+      rows_ = 1;
+      for (i64 row = begin, n; row < end; row += n) {
+        n = min_of(end - row, most);
+        lines_[0] = {row * pb_.out_plane, 0, 1};
+        write(row * length, n, pb_.out_plane, length);
+      }
+      return;
     }
     const Axis& axis = pb_.axes[depth - 1];
     for (i64 row = begin, n; row < end; row += n) {
@@ -52,36 +139,50 @@ class Gather {
       }
       const i64 p = at[depth - 1];
       const bool alike = p >= across_.begin && p < across_.end;
-      n = alike ? min_of(end - row, across_.end - p) : 1;
       const i64 step = alike ? axis.stride : 1;
+      n = alike ? min_of(min_of(end - row, across_.end - p), most > end / step ? end : most * step) : 1;
       for (i64 residue = 0; residue < min_of(step, n); ++residue) {
         rows_ = 0;
         at[depth - 1] = p + residue;
         take_rows(0, at, rest * pb_.out_plane, 0, 1);
-        write(gx_ + (row + residue) * length, (n - residue + step - 1) / step, axis.out_block, step * length);
+        write((row + residue) * length, (n - residue + step - 1) / step, axis.out_block, step * length);
       }
     }
   }
 
+  i64 share_of(const Window& w) const { return w.count + (pb_.count_padding ? w.padded : 0); }
+
+  // How many rows on memory is asked for: what the processor looks ahead on its own ends with the row.
+  i64 rows_ahead(i64 item) const { return (kAhead - 1) / max_of(last_.size_in * last_.in_block * item, 1) + 1; }
+
+  // Positions that uniform windows alone see, each as many as its residue allows; of the last axis whole rounds of residues.
+  Span interior(int a) const {
+    const Axis& axis = pb_.axes[a];
+    const bool whole = a == pb_.n_axes - 1;
+    auto inside = [&](i64 p) {
+      const Span r = cover_[a][p];
+      if (r.begin < axis.first || r.end > axis.last || p < axis.base) return false;
+      const i64 residue = (p - axis.base) % axis.stride;
+      return r.end - r.begin == (residue < axis.window ? (axis.window - residue - 1) / axis.stride + 1 : 0);
+    };
+    Span r{0, 0};
+    while (r.begin < axis.size_in && (!inside(r.begin) || (whole && (r.begin - axis.base) % axis.stride != 0))) ++r.begin;
+    r.end = r.begin;
+    while (r.end < axis.size_in && inside(r.end)) ++r.end;
+    if (whole) r.end -= (r.end - r.begin) % axis.stride;
+    return r;
+  }
+
+  const Problem& pb_;
+  const Axis& last_;
+  const bool even_;  // the last axis is evenly_cut
+  Span* cover_[kMaxAxes] = {};
+  int rows_ = 0;
+  Line lines_[kMostTerms];
+
  private:
-  struct Range {
-    i64 begin, end;
-  };
-
-  // A row of outputs whose windows see the row of gx.
-  struct Line {
-    i64 y_at, mark, divisor;
-  };
-
-  struct Source {
-    const Lane* g;
-    const std::uint8_t* chosen;
-    i64 code;
-    double share;
-  };
-
   // The outputs whose windows hold each position: starts and ends rise with the output.
-  static void cover(const Axis& axis, Range* to) {
+  static void cover(const Axis& axis, Span* to) {
     i64 begin = 0, end = 0;
     for (i64 p = 0; p < axis.size_in; ++p) {
       while (begin < axis.n_out) {
@@ -94,181 +195,298 @@ class Gather {
     }
   }
 
-  i64 share_of(const Window& w) const { return w.count + (pb_.count_padding ? w.padded : 0); }
-
-  // Positions that uniform windows alone see, each as many as its residue allows; in whole rounds of residues, if so asked.
-  Range interior(int a, bool whole) const {
-    const Axis& axis = pb_.axes[a];
-    auto inside = [&](i64 p) {
-      const Range r = cover_[a][p];
-      if (r.begin < axis.first || r.end > axis.last || p < axis.base) return false;
-      const i64 residue = (p - axis.base) % axis.stride;
-      return r.end - r.begin == (residue < axis.window ? (axis.window - residue - 1) / axis.stride + 1 : 0);
-    };
-    Range r{0, 0};
-    while (r.begin < axis.size_in && (!inside(r.begin) || (whole && (r.begin - axis.base) % axis.stride != 0))) ++r.begin;
-    r.end = r.begin;
-    while (r.end < axis.size_in && inside(r.end)) ++r.end;
-    if (whole) r.end -= (r.end - r.begin) % axis.stride;
-    return r;
-  }
-
   void take_rows(int a, const i64* at, i64 y_at, i64 mark, i64 divisor) {
     if (a == pb_.n_axes - 1) {
       lines_[rows_++] = {y_at, mark, divisor};
       return;
     }
     const Axis& axis = pb_.axes[a];
-    const Range r = cover_[a][at[a]];
+    const Span r = cover_[a][at[a]];
     for (i64 o = r.begin; o < r.end; ++o) {
       const Window w = window_at(axis, o);
       take_rows(a + 1, at, y_at + o * axis.out_block, mark + (at[a] - w.start) * axis.offset_unit, divisor * share_of(w));
     }
   }
 
+  Span across_ = {0, 0};  // rows that are seen alike, on the axis before the last
+};
+
+// max and min: each output sends its gradient to one element of its window. Terms are added in the array's own type, as
+// the definition has it, or in double where that has no vectors.
+template <class T>
+class GatherChosen : GatherRows {
+  using Lane = Storage<T>;
+  using Acc = typename Choose<same<T, float>, float, double>::type;
+  static constexpr int kTurns = 4;
+
+ public:
+  GatherChosen(const Problem& pb, const Call& call, Scratch& scratch)
+      : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), chosen_(static_cast<const std::uint8_t*>(call.offsets)),
+        gx_(static_cast<Lane*>(call.gx)), outputs_(pb.planes * pb.out_plane) {
+    const i64 s = last_.stride, n_out = last_.n_out, size = last_.size_in;
+    // 255 is to stay free for outputs that are not there.
+    in_runs_ = even_ && pb.inner == 1 && s <= kTurns && size >= s && pb.offset_count <= 255;
+    if (in_runs_) {
+      for (i64 r = 0; r < s; ++r) {
+        taps_[r] = taps_of(last_, r);
+        left_ = max_of(left_, -taps_[r].first);
+        right_ = max_of(right_, size / s + taps_[r].first + taps_[r].count - 1 - n_out);
+      }
+      // An output beyond the end of a row is, by its place, one at the start of the next; but where rows are as long as
+      // their outputs' strides, none that lies there sends anything to where the one beyond the end would.
+      flush_ = size == s * n_out;
+      pitch_ = n_out + (flush_ ? 0 : max_of(left_, right_));
+      most_ = max_of(1, min_of(64, 8192 / (s > 2 ? size : pitch_)));
+      moved_ = scratch.take<std::uint8_t>(pb.gather_terms * (left_ + most_ * pitch_ + right_));
+      shifts_ = scratch.take<Shift>(n_out - (last_.last - last_.first));
+      if (s > 2) residues_ = scratch.take<Lane>(most_ * size);
+    } else if (s > 1 && pb.inner == 1) {
+      residues_ = scratch.take<Lane>(n_out + 1);
+    }
+    if (!scratch.base) return;
+    const Span along = interior(pb.n_axes - 1);
+    lo_ = along.begin;
+    hi_ = along.end;
+    if (!in_runs_) return;
+    in_place_ = flush_ && left_ == 0 && right_ == 0;
+    for (i64 o = 0; o < n_out; o = o + 1 == last_.first ? last_.last : o + 1) {
+      const i64 shift = window_at(last_, o).start - origin_of(last_) - s * o;
+      if (shift != 0) shifts_[n_shifts_++] = {o, static_cast<std::uint8_t>(shift)};
+    }
+    in_place_ &= n_shifts_ == 0;
+  }
+
+  void run(i64 begin, i64 end) {
+    each_row(begin, end, in_runs_ ? most_ : end - begin, [&](i64 at, i64 count, i64 y_step, i64 to_step) {
+      const i64 ahead = rows_ahead(sizeof(Lane));
+      far_y_ = ahead * y_step;
+      far_to_ = ahead * to_step;
+      if (in_runs_) write_runs(gx_ + at, count, y_step, to_step);
+      else write(gx_ + at, count, y_step, to_step);
+    });
+  }
+
+ private:
+  struct Source {
+    const Lane* g;
+    const std::uint8_t* chosen;
+    std::uint32_t code;  // four times
+  };
+
+  // An output whose window lacks its first elements: its offsets are less than those of a whole one.
+  struct Shift {
+    i64 at;
+    std::uint8_t by;
+  };
+
+  static std::uint32_t four(i64 code) { return static_cast<std::uint32_t>(code & 255) * 0x01010101u; }
+
   // What outputs r of the last axis send to position p.
-  int sources(i64 p, Range r, Source* to) const {
+  int sources(i64 p, Span r, Source* to) const {
     int k = 0;
     for (int l = 0; l < rows_; ++l)
       for (i64 o = r.begin; o < r.end; ++o, ++k) {
-        const Window w = window_at(last_, o);
         const i64 y_at = lines_[l].y_at + o * pb_.inner;
-        to[k].g = g_ + y_at;
-        if constexpr (kSelect) {
-          to[k].chosen = chosen_ + y_at;
-          to[k].code = lines_[l].mark + p - w.start;
-        } else {
-          const double divisor = static_cast<double>(lines_[l].divisor * share_of(w));
-          to[k].share = pb_.op == Op::sum ? 1 : 1 / (pb_.divisor != 0 ? pb_.divisor : divisor);
-        }
+        to[k] = {g_ + y_at, chosen_ + y_at, four(lines_[l].mark + p - window_at(last_, o).start)};
       }
     return k;
+  }
+
+  // Positions begin..end-1 of each line, one after the other.
+  void one_by_one(i64 begin, i64 end, Lane* to, Lines lines, i64 from = 0) {
+    const i64 inner = pb_.inner;
+    for (i64 p = begin; p < end; ++p) {
+      const int k = sources(p, cover_[pb_.n_axes - 1][p], few_);
+      sum(few_, k, inner, to + p * inner, lines, from, from, lines.from);
+    }
   }
 
   // `count` rows; y_step and to_step are how far apart they are in y and in gx.
   void write(Lane* to, i64 count, i64 y_step, i64 to_step) {
     const i64 inner = pb_.inner, s = last_.stride;
-    const Range* columns = cover_[pb_.n_axes - 1];
-    auto one_by_one = [&](i64 begin, i64 end) {
-      for (i64 p = begin; p < end; ++p) {
-        sum(0, sources(p, columns[p], sources_), inner, to + p * inner, Lines{count, y_step, to_step});
-      }
-    };
-    // Rows that are asked for in advance: what the processor looks ahead on its own ends with the row.
-    const i64 bytes = last_.size_in * inner * static_cast<i64>(sizeof(Lane)), far = (kAhead + bytes - 1) / max_of(bytes, 1);
-    far_y_ = far * y_step;
-    far_to_ = far * to_step;
-    one_by_one(0, lo_);
-    if (s == 1) {
-      if (lo_ < hi_) {
-        sum(0, sources(lo_, columns[lo_], sources_), (hi_ - lo_) * inner, to + lo_ * inner, Lines{count, y_step, to_step});
-      }
-    } else if (inner > 1) {
-      by_residue(to, count, y_step, to_step);
-    } else if (s == 2) {
-      if (lo_ < hi_) {
-        const int first = sources(lo_, columns[lo_], sources_);
-        const int k = first + sources(lo_ + 1, columns[lo_ + 1], sources_ + first);
-        for (i64 l = 0; l < count; ++l) sum_two(first, k, l * y_step, (hi_ - lo_) / 2, to + l * to_step + lo_);
-      }
-    } else {
-      const i64 n = (hi_ - lo_) / s;
-      for (i64 residue = 0; n > 0 && residue < s; ++residue) {
-        const int k = sources(lo_ + residue, columns[lo_ + residue], sources_);
-        for (i64 l = 0; l < count; ++l) {
-          sum(0, k, n, residue_, Lines{1, 0, 0}, l * y_step);
-          for (i64 i = 0; i < n; ++i) to[l * to_step + lo_ + i * s + residue] = residue_[i];
+    const Span* columns = cover_[pb_.n_axes - 1];
+    const Lines lines{count, y_step, to_step};
+    one_by_one(0, lo_, to, lines);
+    if (lo_ < hi_) {
+      if (s == 1) {
+        sum(sources_, sources(lo_, columns[lo_], sources_), (hi_ - lo_) * inner, to + lo_ * inner, lines, 0, 0, y_step);
+      } else if (inner > 1) {
+        by_residue(to, count, y_step, to_step);
+      } else {
+        const i64 n = (hi_ - lo_) / s;
+        for (i64 residue = 0; residue < s; ++residue) {
+          const int k = sources(lo_ + residue, columns[lo_ + residue], sources_);
+          for (i64 l = 0; l < count; ++l) {
+            sum(sources_, k, n, residues_, Lines{1, 0, 0}, l * y_step, l * y_step, 0);
+            for (i64 i = 0; i < n; ++i) to[l * to_step + lo_ + i * s + residue] = residues_[i];
+          }
         }
       }
     }
-    one_by_one(hi_, last_.size_in);
+    one_by_one(hi_, last_.size_in, to, lines);
   }
 
   // The interior at larger strides, channels side by side.
   void by_residue(Lane* to, i64 count, i64 y_step, i64 to_step) {
     const i64 inner = pb_.inner, s = last_.stride;
-    if (lo_ >= hi_) return;
     // As many residues at once as there is room for: all, but for strides beyond a window.
     for (i64 residue = 0, next; residue < s; residue = next) {
       int ends[kMostTerms], k = 0;
       for (next = residue; next < s && next - residue < kMostTerms && k <= kMostTerms; ++next)
         ends[next - residue] = k += sources(lo_ + next, cover_[pb_.n_axes - 1][lo_ + next], sources_ + k);
+      const Lines along{(hi_ - lo_) / s, inner, s * inner};
       for (i64 l = 0; l < count; ++l)
-        for (i64 p = lo_, from = l * y_step; p < hi_; p += s, from += inner)
-          for (i64 r = residue; r < next; ++r)
-            sum(r > residue ? ends[r - residue - 1] : 0, ends[r - residue], inner, to + l * to_step + (p + r) * inner,
-                Lines{1, 0, 0}, from);
+        for (i64 r = residue; r < next; ++r) {
+          const int first = r > residue ? ends[r - residue - 1] : 0;
+          sum(sources_ + first, ends[r - residue] - first, inner, to + l * to_step + (lo_ + r) * inner, along, l * y_step, l * y_step, inner);
+        }
     }
   }
 
-  // U vectors of sums of sources begin..end-1, from element i of each.
-  template <class V, int U>
-  inline __attribute__((always_inline)) void add_up(int begin, int end, i64 i, V* total) const {
-    constexpr i64 lanes = sizeof(V) / sizeof(Acc);
-    for (int u = 0; u < U; ++u) total[u] = V{};
-    for (int k = begin; k < end; ++k) {
-      const Source& s = sources_[k];
-#pragma GCC unroll 4
-      for (int u = 0; u < U; ++u) {
-        const i64 at = i + u * lanes;
-#if defined(__AVX512F__)
-        // What was not chosen becomes zero as it is converted, which saves an instruction of the busiest port.
-        if constexpr (kSelect && sizeof(V) == 64 && same<T, float> && same<Acc, double>) {
-          const __mmask8 mask = static_cast<__mmask8>(chosen_mask<8>(s.chosen + at, s.code));
-          total[u] += (V)_mm512_maskz_cvtps_pd(mask, _mm256_loadu_ps(s.g + at));
-          continue;
+  // The same where windows are evenly cut and there are no channels, in runs of rows or of one row.
+  void write_runs(Lane* to, i64 count, i64 y_step, i64 to_step) {
+    const i64 s = last_.stride, n = last_.size_in / s;
+    const bool joined = flush_ && to_step == last_.size_in && y_step == last_.n_out;
+    const std::uint8_t* offsets[kMostTerms];
+    const i64 pitch = in_place_ ? y_step : pitch_;
+    if (in_place_)
+      for (int l = 0; l < rows_; ++l) offsets[l] = chosen_ + lines_[l].y_at;
+    else move_offsets(count, y_step, offsets);
+    int ends[kTurns] = {}, k = 0;
+    i64 lowest = 0, highest = 0;
+    for (i64 r = 0; r < s; ++r) {
+      for (int l = 0; l < rows_; ++l)
+        for (i64 d = taps_[r].first; d < taps_[r].first + taps_[r].count; ++d, ++k) {
+          const i64 y_at = lines_[l].y_at + d;
+          lowest = k ? min_of(lowest, y_at) : y_at;
+          highest = k ? max_of(highest, y_at) : y_at;
+          sources_[k] = {g_ + y_at, offsets[l] + d, four(lines_[l].mark + r - origin_of(last_) - s * d)};
         }
-#endif
-        V g;
-        if constexpr (same<T, Acc>) g = load<V>(s.g + at);
-        else g = widen_lanes<T, V, Acc>(load<Like<Lane, V, Acc>>(s.g + at));
-        if constexpr (kSelect) total[u] = add_where(total[u], g, s.chosen + at, s.code);
-        else total[u] += g * s.share;
+      ends[r] = k;
+    }
+    const i64 runs = joined ? 1 : count, length = joined ? count * n : n;
+    // Of each run only what reads nothing before the first output of gy, nor beyond the last; most runs are whole.
+    const i64 last_start = outputs_ - highest - length;
+    const i64 first_whole = lowest < 0 ? (y_step - 1 - lowest) / y_step : 0, end_whole = last_start < 0 ? 0 : min_of(runs, last_start / y_step + 1);
+    for (i64 run = 0, many; run < runs; run += many) {
+      const bool whole = run >= first_whole && run < end_whole;
+      many = whole ? end_whole - run : 1;
+      const i64 from = run * y_step, a = whole ? 0 : max_of(0, min_of(length, -(lowest + from)));
+      const i64 b = whole ? length : max_of(a, min_of(length, outputs_ - highest - from));
+      run_of(ends, b - a, to + run * to_step + s * a, Lines{many, y_step, to_step}, from + a, run * pitch + a, pitch);
+      if (whole) continue;
+      for (i64 l = run; l < (joined ? count : run + 1); ++l) {
+        const i64 begin = max_of(0, min_of(n, a - (l - run) * n)), end = max_of(begin, min_of(n, b - (l - run) * n));
+        one_by_one(0, s * begin, to + l * to_step, Lines{1, 0, 0}, l * y_step);
+        one_by_one(s * end, s * n, to + l * to_step, Lines{1, 0, 0}, l * y_step);
       }
     }
+    one_by_one(s * n, last_.size_in, to, Lines{count, y_step, to_step});
   }
 
-#if defined(__AVX512F__)
-  template <int lanes>
-  static inline __attribute__((always_inline)) __mmask16 chosen_mask(const std::uint8_t* chosen, i64 code) {
-    __m128i bytes{};
-    __builtin_memcpy(&bytes, chosen, lanes);
-    return _mm_cmpeq_epi8_mask(bytes, _mm_set1_epi8(static_cast<char>(code)));
+  // n rounds of residues of each line; sources of residue r end at ends[r].
+  void run_of(const int* ends, i64 n, Lane* to, Lines lines, i64 from, i64 at, i64 at_step) const {
+    const i64 s = last_.stride;
+    if (s == 1) return sum(sources_, ends[0], n, to, lines, from, at, at_step);
+    if (s == 2) return sum_two(ends[0], ends[1], n, to, lines, from, at, at_step);
+    for (i64 r = 0; r < s; ++r) {
+      const int first = r > 0 ? ends[r - 1] : 0;
+      sum(sources_ + first, ends[r] - first, n, residues_ + r * lines.count * n, Lines{lines.count, lines.from, n}, from, at, at_step);
+    }
+    for (i64 l = 0; l < lines.count; ++l) in_turns(residues_ + l * n, lines.count * n, n, s, to + l * lines.to);
   }
-#endif
+
+  // Copies the offsets of the lines, those of cut windows as if they were whole; places[l] is line l.
+  void move_offsets(i64 count, i64 y_step, const std::uint8_t** places) {
+    constexpr int nowhere = 255;
+    std::uint8_t *to = moved_, *group = nullptr;
+    i64 first = 0, rows = 0;
+    for (int l = 0; l < rows_; ++l) {
+      // Lines that lie between those of another one share them.
+      const i64 behind = lines_[l].y_at - first;
+      const bool apart = !group || behind < 0 || behind % y_step != 0 || behind / y_step > rows;
+      if (apart) {
+        __builtin_memset(to, nowhere, static_cast<u64>(left_));
+        group = to += left_;
+        first = lines_[l].y_at;
+        rows = 0;
+      }
+      const i64 skipped = apart ? 0 : behind / y_step, more = skipped + count - rows;
+      if (!apart) to = group + rows * pitch_;
+      if (more > 0) {
+        const std::uint8_t* from = chosen_ + first + rows * y_step;
+        if (pitch_ == y_step) {
+          __builtin_memcpy(to, from, static_cast<u64>(more * pitch_));
+        } else {
+          for (i64 r = 0; r < more; ++r) {
+            __builtin_memcpy(to + r * pitch_, from + r * y_step, static_cast<u64>(last_.n_out));
+            __builtin_memset(to + r * pitch_ + last_.n_out, nowhere, static_cast<u64>(pitch_ - last_.n_out));
+          }
+        }
+        for (i64 r = 0; r < more; ++r)
+          for (int e = 0; e < n_shifts_; ++e) {
+            std::uint8_t& offset = to[r * pitch_ + shifts_[e].at];
+            offset = static_cast<std::uint8_t>(offset + shifts_[e].by);
+          }
+        rows += more;
+      }
+      to = group + rows * pitch_;
+      __builtin_memset(to, nowhere, static_cast<u64>(right_));
+      to += right_;
+      places[l] = group + skipped * pitch_;
+    }
+  }
+
+  // U vectors of sums of k sources, from element i of each g and from element `at` of each row of offsets.
+  template <class V, int U>
+  static inline __attribute__((always_inline)) void add_up(const Source* from, int k, i64 i, i64 at, V* total) {
+    constexpr i64 lanes = sizeof(V) / sizeof(Acc);
+    for (int u = 0; u < U; ++u) total[u] = V{};
+    for (const Source* s = from; s < from + k; ++s) {
+      const Lane* g = at_hand(s->g + i);
+      const std::uint8_t* chosen = at_hand(s->chosen + at);
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) total[u] = add_where(total[u], term<V>(g + u * lanes), chosen + u * lanes, s->code);
+    }
+  }
 
   template <class V>
-  static inline __attribute__((always_inline)) V add_where(V total, V g, const std::uint8_t* chosen, i64 code) {
+  static inline __attribute__((always_inline)) V term(const Lane* g) {
+    if constexpr (same<T, Acc>) return load<V>(g);
+    else return widen_lanes<T, V, Acc>(load<Like<Lane, V, Acc>>(g));
+  }
+
+  template <class V>
+  static inline __attribute__((always_inline)) V add_where(V total, V g, const std::uint8_t* chosen, std::uint32_t code) {
+    // Without a branch, which nobody can predict. (A sum that starts from +0 is never -0: adding zero changes nothing.)
+    using Bits = typename Choose<sizeof(Acc) == 8, i64, std::int32_t>::type;
     if constexpr (same<V, Acc>) {
-      // Without a branch, which nobody can predict. (A sum that starts from +0 is never -0: adding zero changes nothing.)
-      using Bits = typename Choose<sizeof(Acc) == 8, i64, std::int32_t>::type;
-      const Bits mask = -static_cast<Bits>(*chosen == code);
+      const Bits mask = -static_cast<Bits>(*chosen == (code & 255));
       return total + __builtin_bit_cast(Acc, static_cast<Bits>(__builtin_bit_cast(Bits, g) & mask));
     } else {
+      using B = Like<Bits, V, Acc>;
       constexpr int lanes = sizeof(V) / sizeof(Acc);
 #if defined(__AVX512F__)
       if constexpr (sizeof(V) == 64) {
-        const __mmask16 mask = chosen_mask<lanes>(chosen, code);
+        __m128i bytes{};
+        __builtin_memcpy(&bytes, chosen, lanes);
+        const __mmask16 mask = _mm_cmpeq_epi8_mask(bytes, _mm_set1_epi32(static_cast<int>(code)));
         if constexpr (lanes == 16) return (V)_mm512_mask_add_ps((__m512)total, mask, (__m512)total, (__m512)g);
         else return (V)_mm512_mask_add_pd((__m512d)total, static_cast<__mmask8>(mask), (__m512d)total, (__m512d)g);
       }
 #endif
+      B there;
 #if defined(__AVX2__)
       if constexpr (sizeof(V) == 32) {
         __m128i bytes{};
         __builtin_memcpy(&bytes, chosen, lanes);
-        if constexpr (lanes == 8) {
-          const auto there = (Vector<std::int32_t, 32>)_mm256_cvtepu8_epi32(bytes) == static_cast<std::int32_t>(code);
-          return there ? total + g : total;
-        } else {
-          const auto there = (Vector<i64, 32>)_mm256_cvtepu8_epi64(bytes) == code;
-          return there ? total + g : total;
-        }
+        if constexpr (lanes == 8) there = (B)_mm256_cvtepu8_epi32(bytes) == static_cast<Bits>(code & 255);
+        else there = (B)_mm256_cvtepu8_epi64(bytes) == static_cast<Bits>(code & 255);
+        return total + (V)((B)g & there);
       }
 #endif
-      V sum = total;
-      for (int l = 0; l < lanes; ++l) sum[l] = chosen[l] == code ? total[l] + g[l] : total[l];
-      return sum;
+      for (int l = 0; l < lanes; ++l) there[l] = chosen[l] == (code & 255) ? -1 : 0;
+      return total + (V)((B)g & there);
     }
   }
 
@@ -277,98 +495,341 @@ class Gather {
     if constexpr (same<T, Acc>) return v; else return narrow_lanes<T, V, Acc>(v);
   }
 
-  void fetch_ahead(int k, i64 from, i64 at, const Lane* to, i64 bytes) const {
-    for (i64 b = 0; b < bytes; b += 64) {
-      __builtin_prefetch(to + at + far_to_ + b / static_cast<i64>(sizeof(Lane)), 1);
-      if (k > 0) __builtin_prefetch(sources_[k - 1].g + from + at + far_y_ + b / static_cast<i64>(sizeof(Lane)));
-    }
-    if constexpr (kSelect)
-      if (k > 0) __builtin_prefetch(sources_[k - 1].chosen + from + at + far_y_);
-  }
-
-  // Sources begin..k-1, from element `from` on, into n elements of each line.
-  __attribute__((noinline)) void sum(int begin, int k, i64 n, Lane* to, Lines lines, i64 from = 0) const {
+  // The sums of k sources, from element i0 of each g and element at0 of their offsets on, into n elements of each line;
+  // offsets of lines are at_step apart.
+  __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     using V = Vector<Acc, kVectorBytes>;
     constexpr i64 lanes = kVectorBytes / sizeof(Acc);
-    for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
-      i64 i = 0;
-      for (V total[4]; i + 4 * lanes <= n; i += 4 * lanes) {
-        fetch_ahead(k, from, i, to, 4 * lanes * static_cast<i64>(sizeof(Lane)));
-        add_up<V, 4>(begin, k, from + i, total);
-        for (int u = 0; u < 4; ++u) store(to + i + u * lanes, narrowed(total[u]));
-      }
-      if (n >= lanes) {
-        // The last vector is moved back to end with the row.
-        for (V total[1]; i < n; i += lanes) {
-          const i64 at = min_of(i, n - lanes);
-          add_up<V, 1>(begin, k, from + at, total);
-          store(to + at, narrowed(total[0]));
-        }
+    const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
+    const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_;
+    for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
+      if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+            V total[U];
+            if constexpr (U > 1) {
+              ask_for<U * lanes>(far_to + i);
+              ask_for<U * lanes>(far_g + i0 + i);
+              if (!in_runs_) ask_for<U * lanes>(far_chosen + at0 + i);
+            }
+            add_up<V, U>(from, k, i0 + i, at0 + i, total);
+            for (int u = 0; u < U; ++u) store(to + i + u * lanes, narrowed(total[u]));
+          }))
         continue;
-      }
-      for (Acc total[1]; i < n; ++i) {
-        add_up<Acc, 1>(begin, k, from + i, total);
+      for (i64 i = 0; i < n; ++i) {
+        Acc total[1];
+        add_up<Acc, 1>(from, k, i0 + i, at0 + i, total);
         to[i] = narrowed(total[0]);
       }
     }
   }
 
-  // n pairs of elements: the first of each from the first `half` sources, the second from the rest up to k.
-  __attribute__((noinline)) void sum_two(int half, int k, i64 from, i64 n, Lane* to) const {
+  // n pairs of elements of each line: the first of each from the first `half` sources, the second from the rest up to k.
+  __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     using V = Vector<Acc, kVectorBytes>;
     constexpr i64 lanes = kVectorBytes / sizeof(Acc);
-    i64 i = 0;
-    auto pairs = [&]<int U>(i64 at) __attribute__((always_inline)) {
-      V even[U], odd[U];
-      add_up<V, U>(0, half, from + at, even);
-      add_up<V, U>(half, k, from + at, odd);
-      for (int u = 0; u < U; ++u) interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (at + u * lanes), typename CountTo<lanes>::type{});
+    const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
+    for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
+      if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+            V even[U], odd[U];
+            if constexpr (U > 1) {
+              ask_for<2 * U * lanes>(far_to + 2 * i);
+              ask_for<U * lanes>(far_g + i0 + i);
+            }
+            add_up<V, U>(sources_, half, i0 + i, at0 + i, even);
+            add_up<V, U>(sources_ + half, k - half, i0 + i, at0 + i, odd);
+            for (int u = 0; u < U; ++u)
+              interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * lanes), typename CountTo<lanes>::type{});
+          }))
+        continue;
+      for (i64 i = 0; i < n; ++i) {
+        Acc even[1], odd[1];
+        add_up<Acc, 1>(sources_, half, i0 + i, at0 + i, even);
+        add_up<Acc, 1>(sources_ + half, k - half, i0 + i, at0 + i, odd);
+        to[2 * i] = narrowed(even[0]);
+        to[2 * i + 1] = narrowed(odd[0]);
+      }
+    }
+  }
+
+  const Lane* g_;
+  const std::uint8_t* chosen_;
+  Lane* gx_;
+  i64 outputs_;
+  Lane* residues_ = nullptr;
+  i64 far_y_ = 0, far_to_ = 0;
+  i64 lo_ = 0, hi_ = 0;  // positions of the last axis that uniform windows alone see
+  Source sources_[kTurns * kMostTerms], few_[kMostTerms];
+
+  // Where rows are done in runs.
+  bool in_runs_ = false, flush_ = false, in_place_ = false;
+  Taps taps_[kTurns] = {};
+  i64 left_ = 0, right_ = 0;  // outputs before the first and beyond the last that positions would see
+  i64 pitch_ = 0, most_ = 0;
+  std::uint8_t* moved_ = nullptr;
+  Shift* shifts_ = nullptr;
+  int n_shifts_ = 0;
+};
+
+// sum and avg: each output sends a share to every element of its window. Rows of outputs are added up once, in double, a
+// stretch of columns that stays in the first-level cache at a time; elements are sums along that.
+template <class T>
+class GatherShares : GatherRows {
+  using Lane = Storage<T>;
+  using V = Vector<double, kVectorBytes>;
+  static constexpr i64 kLanes = kVectorBytes / sizeof(double);
+  static constexpr i64 kStretch = 2048;  // doubles
+
+ public:
+  GatherShares(const Problem& pb, const Call& call, Scratch& scratch)
+      : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), gx_(static_cast<Lane*>(call.gx)) {
+    const i64 s = last_.stride, n_out = last_.n_out, kept = 2 * (last_.radix / s) + kMostTerms;
+    one_ = scratch.take<double>(n_out);
+    shares_ = scratch.take<double>(n_out);
+    residues_ = even_ ? min_of(s, last_.size_in) : 0;
+    taps_ = scratch.take<Taps>(residues_);
+    // Taken without looking: where nothing is counted yet taps_ is null.
+    for (i64 r = 0; r < residues_; ++r) {
+      const Taps taps = taps_of(last_, r);
+      if (taps_) taps_[r] = taps;
+      left_ = max_of(left_, -taps.first);
+      right_ = max_of(right_, (last_.size_in - 1 - r) / s + taps.first + taps.count - n_out);
+    }
+    at_once_ = max_of(kStretch / max_of(pb.inner, 1), 2 * kept);
+    sent_ = scratch.take<double>((left_ + min_of(n_out, at_once_ + kept) + right_) * pb.inner);
+    if (even_ && s > 2 && pb.inner == 1) turns_ = scratch.take<Lane>(last_.size_in);
+    if (scratch.base) shares(1, one_);
+  }
+
+  void run(i64 begin, i64 end) {
+    each_row(begin, end, end - begin, [&](i64 at, i64 count, i64 y_step, i64 to_step) {
+      const i64 ahead = rows_ahead(sizeof(Lane));
+      far_y_ = ahead * y_step;
+      far_to_ = ahead * to_step;
+      bool equal = true;
+      for (int l = 1; l < rows_; ++l) equal &= lines_[l].divisor == lines_[0].divisor;
+      share_ = one_;
+      weighted_ = false;
+      if (rows_ > 0 && pb_.op != Op::sum && pb_.divisor == 0) {
+        weighted_ = !equal;
+        for (int l = 0; l < rows_; ++l) weights_[l] = 1 / static_cast<double>(lines_[l].divisor);
+        if (equal) share_ = shares_;
+        if (equal && lines_[0].divisor != shared_by_) shares(shared_by_ = lines_[0].divisor, shares_);
+      }
+      for (i64 l = 0; l < count; ++l) {
+        for (int r = 0; r < rows_; ++r) rows_of_g_[r] = g_ + lines_[r].y_at + l * y_step;
+        row(gx_ + at + l * to_step);
+      }
+    });
+  }
+
+ private:
+  // What each output of the last axis sends of its gradient where `others` share it on the other axes.
+  void shares(i64 others, double* to) const {
+    for (i64 o = 0; o < last_.n_out; ++o) {
+      const double divisor = pb_.divisor != 0 ? pb_.divisor : static_cast<double>(others * share_of(window_at(last_, o)));
+      to[o] = pb_.op == Op::sum ? 1 : 1 / divisor;
+    }
+  }
+
+  void row(Lane* to) {
+    const i64 inner = pb_.inner, n_out = last_.n_out, size = last_.size_in, s = last_.stride;
+    const Span* columns = cover_[pb_.n_axes - 1];
+    origin_ = -left_;
+    for (i64 e = 0; e < left_ * inner; ++e) sent_[e] = 0;
+    for (i64 o = 0, p = 0, next, end; p < size; o = next, p = end) {
+      next = min_of(n_out, o + at_once_);
+      send(o, next);
+      if (next == n_out) {
+        for (i64 e = 0; e < right_ * inner; ++e) sent(n_out)[e] = 0;
+        end = size;
+      } else {
+        // Positions that no later output sees; of evenly spaced windows whole rounds of residues.
+        end = window_at(last_, next).start;
+        if (even_) end -= end % s;
+        end = max_of(end, p);
+      }
+      along(p, end, to);
+      if (end == size) break;
+      // What later positions still see moves to the front.
+      const i64 first = max_of(origin_, even_ ? end / s - left_ : columns[end].begin);
+      const double* from = sent(first);
+      for (i64 e = 0; e < (next - first) * inner; ++e) sent_[e] = from[e];
+      origin_ = first;
+    }
+  }
+
+  double* sent(i64 o) const { return sent_ + (o - origin_) * pb_.inner; }
+
+  // What outputs begin..end-1 of the last axis send, over all rows.
+  void send(i64 begin, i64 end) {
+    const i64 inner = pb_.inner;
+    const double* share = share_;
+    if (inner == 1) return down<true>(begin, end - begin, share + begin, sent(begin));
+    const i64 a = max_of(begin, min_of(last_.first, end)), b = max_of(a, min_of(end, last_.last));
+    for (i64 o = begin; o < a; ++o) down<false>(o * inner, inner, share + o, sent(o));
+    if (a < b) down<false>(a * inner, (b - a) * inner, share + a, sent(a));
+    for (i64 o = b; o < end; ++o) down<false>(o * inner, inner, share + o, sent(o));
+  }
+
+  template <bool kEach>
+  void down(i64 from, i64 n, const double* share, double* to) const {
+    if (weighted_) down_rows<kEach, true>(from, n, share, to);
+    else down_rows<kEach, false>(from, n, share, to);
+  }
+
+  // The sums of rows, n elements from `from` on, times a share: kEach element's own, or one of all.
+  template <bool kEach, bool kWeighted>
+  __attribute__((noinline)) void down_rows(i64 from, i64 n, const double* share, double* to) const {
+    auto add_up = [&]<class W, int U>(i64 i) __attribute__((always_inline)) {
+      constexpr i64 lanes = sizeof(W) / sizeof(double);
+      W total[U] = {};
+      for (int r = 0; r < rows_; ++r) {
+        const Lane* g = at_hand(rows_of_g_[r] + from + i);
+#pragma GCC unroll 4
+        for (int u = 0; u < U; ++u) {
+          W term = wide<W>(g + u * lanes);
+          if constexpr (kWeighted) term *= weights_[r];
+          total[u] += term;
+        }
+      }
+      for (int u = 0; u < U; ++u) {
+        if constexpr (kEach) total[u] *= load<W>(share + i + u * lanes); else total[u] *= *share;
+        store(to + i + u * lanes, total[u]);
+      }
     };
-    for (; i + 2 * lanes <= n; i += 2 * lanes) {
-      fetch_ahead(k, from, i, to + i, 4 * lanes * static_cast<i64>(sizeof(Lane)));
-      pairs.template operator()<2>(i);
-    }
-    if (n >= lanes) {
-      for (; i < n; i += lanes) pairs.template operator()<1>(min_of(i, n - lanes));
+    const Lane* ahead = rows_ > 0 ? rows_of_g_[rows_ - 1] + from + far_y_ : nullptr;
+    if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+          if constexpr (U > 1) ask_for<U * kLanes>(ahead + i);
+          add_up.template operator()<V, U>(i);
+        }))
       return;
+    for (i64 i = 0; i < n; ++i) add_up.template operator()<double, 1>(i);
+  }
+
+  // Positions begin..end-1 of a row.
+  void along(i64 begin, i64 end, Lane* to) const {
+    const i64 inner = pb_.inner, s = last_.stride;
+    if (begin >= end) return;
+    if (!even_) {
+      for (i64 p = begin; p < end; ++p) {
+        const Span r = cover_[pb_.n_axes - 1][p];
+        add_along(sent(r.begin), r.end - r.begin, inner, to + p * inner);
+      }
+    } else if (s == 1) {
+      add_along(sent(begin + taps_[0].first), taps_[0].count, (end - begin) * inner, to + begin * inner);
+    } else if (inner > 1) {
+      for (i64 r = 0; r < min_of(s, end - begin); ++r) {
+        const Lines rounds{(end - begin - r - 1) / s + 1, inner, s * inner};
+        add_along(sent(begin / s + taps_[r].first), taps_[r].count, inner, to + (begin + r) * inner, rounds);
+      }
+    } else if (s == 2) {
+      add_two(begin / 2, (end - begin) / 2, to + begin);
+      if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1);
+    } else {
+      const i64 n = (end - begin) / s;
+      for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n);
+      in_turns(turns_, n, n, s, to + begin);
+      for (i64 p = begin + n * s; p < end; ++p) {
+        const Taps& taps = taps_[p - begin - n * s];
+        add_along(sent(begin / s + n + taps.first), taps.count, 1, to + p);
+      }
     }
-    for (; i < n; ++i) {
-      Acc even[1], odd[1];
-      add_up<Acc, 1>(0, half, from + i, even);
-      add_up<Acc, 1>(half, k, from + i, odd);
+  }
+
+  template <class W, int U>
+  static inline __attribute__((always_inline)) void add(const double* from, i64 pitch, i64 k, W* total) {
+    constexpr i64 lanes = sizeof(W) / sizeof(double);
+    for (int u = 0; u < U; ++u) total[u] = W{};
+    for (i64 d = 0; d < k; ++d, from = at_hand(from + pitch)) {
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) total[u] += load<W>(from + u * lanes);
+    }
+  }
+
+  // n elements of each line: each the sum of k outputs, one position apart.
+  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines = {1, 0, 0}) const {
+    const i64 pitch = pb_.inner, far = far_to_;
+    for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
+      if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+            V total[U];
+            if constexpr (U > 1) ask_for<U * kLanes>(to + far + i);
+            add<V, U>(from + i, pitch, k, total);
+            for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
+          }))
+        continue;
+      for (i64 i = 0; i < n; ++i) {
+        double total[1];
+        add<double, 1>(from + i, pitch, k, total);
+        to[i] = narrowed(total[0]);
+      }
+    }
+  }
+
+  // n pairs of elements at stride 2, from those of outputs i on.
+  __attribute__((noinline)) void add_two(i64 i0, i64 n, Lane* to) const {
+    const double *even_from = sent(i0 + taps_[0].first), *odd_from = sent(i0 + taps_[1].first);
+    const Lane* far_to = to + far_to_;
+    if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+          V even[U], odd[U];
+          if constexpr (U > 1) ask_for<2 * U * kLanes>(far_to + 2 * i);
+          add<V, U>(even_from + i, 1, taps_[0].count, even);
+          add<V, U>(odd_from + i, 1, taps_[1].count, odd);
+          for (int u = 0; u < U; ++u)
+            interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * kLanes), typename CountTo<kLanes>::type{});
+        }))
+      return;
+    for (i64 i = 0; i < n; ++i) {
+      double even[1], odd[1];
+      add<double, 1>(even_from + i, 1, taps_[0].count, even);
+      add<double, 1>(odd_from + i, 1, taps_[1].count, odd);
       to[2 * i] = narrowed(even[0]);
       to[2 * i + 1] = narrowed(odd[0]);
     }
   }
 
-  template <class N, int... I>
-  static inline __attribute__((always_inline)) void interleave(N a, N b, Lane* to, Indices<I...>) {
-    constexpr int n = sizeof...(I);
-    store(to, __builtin_shufflevector(a, b, (I / 2 + I % 2 * n)...));
-    store(to + n, __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...));
+  template <class W>
+  static inline __attribute__((always_inline)) W wide(const Lane* p) {
+    if constexpr (same<T, double>) return load<W>(p); else return widen_lanes<T, W, double>(load<Like<Lane, W, double>>(p));
   }
 
-  const Problem& pb_;
-  const Axis& last_;
+  template <class W>
+  static inline __attribute__((always_inline)) Like<Lane, W, double> narrowed(W v) {
+    if constexpr (same<T, double>) return v; else return narrow_lanes<T, W, double>(v);
+  }
+
   const Lane* g_;
-  const std::uint8_t* chosen_;
   Lane* gx_;
-  Range* cover_[kMaxAxes] = {};
-  Lane* residue_ = nullptr;
+  double *one_, *shares_;  // shares of the outputs of the last axis alone, and with shared_by_ others
+  i64 shared_by_ = 0;
+  double* sent_;    // outputs origin_ on
+  i64 origin_ = 0;
+  Taps* taps_;
+  i64 residues_ = 0, left_ = 0, right_ = 0;
+  i64 at_once_;  // outputs
+  Lane* turns_ = nullptr;
+  const double* share_ = nullptr;
+  bool weighted_ = false;  // whether lines are shared by different numbers
+  double weights_[kMostTerms];
+  const Lane* rows_of_g_[kMostTerms];
   i64 far_y_ = 0, far_to_ = 0;
-  Range across_ = {0, 0};  // rows that are seen alike, on the axis before the last
-  i64 lo_ = 0, hi_ = 0;    // positions of the last axis that are
-  int rows_ = 0;
-  Line lines_[kMostTerms];
-  mutable Source sources_[2 * kMostTerms];
 };
 
-template <class T, class Acc, bool kSelect>
+template <template <class> class Gather, class T>
 i64 gather_backward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   Scratch scratch{memory};
-  Gather<T, Acc, kSelect> gather(pb, call, scratch);
+  Gather<T> gather(pb, call, scratch);
   if (!memory) return static_cast<i64>(scratch.used);
-  gather.run(begin * pb.gather, min_of(end * pb.gather, pb.gather_rows));
+  if (pb.gather) {
+    gather.run(begin * pb.gather, min_of(end * pb.gather, pb.gather_rows));
+    return 0;
+  }
+  // Where the plan cut gx into tiles of positions on an axis before the last: rows all the same.
+  const Axis &split = pb.axes[pb.back_split], &last = pb.axes[pb.n_axes - 1];
+  const i64 rows = split.in_block / max_of(last.in_block * last.size_in, 1);
+  for (i64 unit = begin; unit < end; ++unit) {
+    const i64 lo = unit % pb.back_tiles * pb.back_tile, hi = min_of(lo + pb.back_tile, split.size_in);
+    const i64 before = unit / pb.back_tiles * split.size_in;
+    gather.run((before + lo) * rows, (before + hi) * rows);
+  }
   return 0;
 }
 

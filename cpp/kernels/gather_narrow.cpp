@@ -5,8 +5,8 @@
 namespace poolwise {
 
 UnitFn PW_ISA_NAME(gather_narrow)(const Problem& pb, bool select) {
-  if (pb.in == Dtype::f16) return select ? gather_backward<F16, double, true> : gather_backward<F16, double, false>;
-  return select ? gather_backward<BF16, double, true> : gather_backward<BF16, double, false>;
+  if (pb.in == Dtype::f16) return select ? gather_backward<GatherChosen, F16> : gather_backward<GatherShares, F16>;
+  return select ? gather_backward<GatherChosen, BF16> : gather_backward<GatherShares, BF16>;
 }
 
 }  // namespace poolwise
