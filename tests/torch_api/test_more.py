@@ -439,3 +439,13 @@ def test_offsets_where_nobody_has_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("poolwise.torch._framework.exporting", lambda: True)  # as torch.onnx.export goes about it
     with pytest.raises(ValueError, match="offsets are not exported"):
         torch.export.export(torch.nn.Sequential(layer), (plain,), strict=False)
+
+
+def test_problems_with_an_empty_nan_are_one() -> None:
+    """Else each such call would make its windows and kernel anew: no NaN equals another."""
+    problems = [
+        state(pw.max_pool.__wrapped__(x, (2, 2), empty=empty), 4, "float64").over(tuple(x.shape))
+        for x in (X[2],)
+        for empty in (float("nan"), np.float32("nan"), -math.nan)
+    ]
+    assert len(set(problems)) == 1 and math.isnan(problems[0].empty)
