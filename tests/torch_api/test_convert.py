@@ -732,3 +732,20 @@ def test_arguments_of_an_example(x):
     for example in ((x, x), [x, x], {"a": x, "b": x}):
         assert pt.convert(Two(), example=example, measure=False)[1].equal
     assert torch.equal(x, before)
+
+
+def test_what_only_our_layers_have_is_kept_or_refused() -> None:
+    net = torch.nn.Sequential(pt.MaxPool2d(2, nan="omit", empty=0.0))
+    other, _ = pt.convert(net, to={"max": "min"})
+    assert (other[0].nan, other[0].empty) == ("omit", 0.0)
+    with pytest.raises(ValueError, match="output=values_and_offsets"):
+        pt.convert(torch.nn.Sequential(pt.MaxPool2d(2, output="values_and_offsets")), to={"max": "avg"})
+    with pytest.raises(ValueError, match="nan=omit"):
+        pt.convert(net, to={"max": "max_blur"})
+    for moves, layer in (
+        (True, pt.MaxPool2d(2)),
+        (False, pt.MaxPool2d(2, nan="omit")),
+        (False, pt.MaxPool2d(2, empty=-1.0, padding=1)),
+    ):
+        chain, _ = pt.convert(torch.nn.Sequential(torch.nn.ReLU(), layer), relu_after_max=True)
+        assert moves is (not isinstance(chain[0], torch.nn.ReLU))

@@ -206,7 +206,9 @@ def _is_max(layer: nn.Module) -> bool:
     if family is None or family[0] not in ("max", "adaptive_max"):
         return False
     empty = not _no_empty_window(getattr(layer, "padding", 0), getattr(layer, "dilation", 1))
-    return not (empty or layer.return_indices or _hooked(layer) or "forward" in vars(layer))
+    more = getattr(layer, "output", "values") != "values" or getattr(layer, "nan", "propagate") != "propagate"
+    more |= getattr(layer, "empty", None) is not None
+    return not (empty or more or layer.return_indices or _hooked(layer) or "forward" in vars(layer))
 
 
 def _no_empty_window(padding: Any, dilation: Any) -> bool:

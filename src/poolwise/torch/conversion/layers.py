@@ -28,7 +28,7 @@ __all__ = [
 
 NAME = re.compile(r"(\w*?)(Pool|Unpool)([123])d")
 STANDS_FOR = "_stands_for"
-DEFAULTS = {"padding": 0, "dilation": 1, "ceil_mode": False}
+DEFAULTS = {"padding": 0, "dilation": 1, "ceil_mode": False, "nan": "propagate", "empty": None}
 RANDOM_OR_INVERSE = ("fractional_max", "max_unpool")
 """Families whose windows are no sliding ones, though they have a kernel_size."""
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -138,6 +138,7 @@ def other(old: nn.Module, name: str, family: str, target: str) -> nn.Module:
         if key in windows and key not in names and not _is(windows[key], default)
     ]
     lost += [key for key in ("return_indices", "divisor_override") if getattr(old, key, None)]
+    lost += ["output"] if getattr(old, "output", "values") != "values" else []
     if lost:
         said = ", ".join(f"{key}={getattr(old, key)}" for key in lost)
         raise refuse(where, f"{kind.__name__} cannot take this layer's place", got=f"{describe(old)}, with {said}",
