@@ -592,7 +592,7 @@ class GatherShares : GatherRows {
  public:
   GatherShares(const Problem& pb, const Call& call, Scratch& scratch)
       : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), gx_(static_cast<Lane*>(call.gx)) {
-    const i64 s = last_.stride, n_out = last_.n_out, kept = 2 * (last_.radix / s) + kMostTerms;
+    const i64 s = last_.stride, n_out = last_.n_out, kept = even_ ? 2 * (last_.radix / s) + 8 : kMostTerms + 8;
     one_ = scratch.take<double>(n_out);
     shares_ = scratch.take<double>(n_out);
     residues_ = even_ ? min_of(s, last_.size_in) : 0;
