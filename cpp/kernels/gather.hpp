@@ -475,18 +475,28 @@ class GatherChosen : GatherRows {
         else return (V)_mm512_mask_add_pd((__m512d)total, static_cast<__mmask8>(mask), (__m512d)total, (__m512d)g);
       }
 #endif
-      B there;
 #if defined(__AVX2__)
       if constexpr (sizeof(V) == 32) {
         __m128i bytes{};
         __builtin_memcpy(&bytes, chosen, lanes);
+        B there;
         if constexpr (lanes == 8) there = (B)_mm256_cvtepu8_epi32(bytes) == static_cast<Bits>(code & 255);
         else there = (B)_mm256_cvtepu8_epi64(bytes) == static_cast<Bits>(code & 255);
         return total + (V)((B)g & there);
       }
 #endif
-      for (int l = 0; l < lanes; ++l) there[l] = chosen[l] == (code & 255) ? -1 : 0;
-      return total + (V)((B)g & there);
+      if constexpr (sizeof(V) == 16) {
+        // Each byte as often as a lane has bytes, by instructions that every machine has.
+        typename Choose<lanes == 4, std::uint32_t, std::uint16_t>::type word;
+        __builtin_memcpy(&word, chosen, lanes);
+        const auto bytes = (Vector<std::uint8_t, 16>)Vector<std::uint32_t, 16>{word};
+        const auto twice = (Vector<std::uint16_t, 16>)__builtin_shufflevector(bytes, bytes, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        const auto four_times = (Vector<std::uint32_t, 16>)__builtin_shufflevector(twice, twice, 0, 0, 1, 1, 2, 2, 3, 3);
+        B there;
+        if constexpr (lanes == 4) there = (B)(four_times == code);
+        else there = (B)((Vector<std::uint64_t, 16>)__builtin_shufflevector(four_times, four_times, 0, 0, 1, 1) == (std::uint64_t{code} << 32 | code));
+        return total + (V)((B)g & there);
+      }
     }
   }
 
@@ -511,7 +521,8 @@ class GatherChosen : GatherRows {
               if (!in_runs_) ask_for<U * lanes>(far_chosen + at0 + i);
             }
             add_up<V, U>(from, k, i0 + i, at0 + i, total);
-            for (int u = 0; u < U; ++u) store(to + i + u * lanes, narrowed(total[u]));
+#pragma GCC unroll 4
+          for (int u = 0; u < U; ++u) store(to + i + u * lanes, narrowed(total[u]));
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
@@ -581,7 +592,7 @@ class GatherShares : GatherRows {
  public:
   GatherShares(const Problem& pb, const Call& call, Scratch& scratch)
       : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), gx_(static_cast<Lane*>(call.gx)) {
-    const i64 s = last_.stride, n_out = last_.n_out, kept = 2 * (last_.radix / s) + kMostTerms;
+    const i64 s = last_.stride, n_out = last_.n_out, kept = even_ ? 2 * (last_.radix / s) + 8 : kMostTerms + 8;
     one_ = scratch.take<double>(n_out);
     shares_ = scratch.take<double>(n_out);
     residues_ = even_ ? min_of(s, last_.size_in) : 0;
@@ -753,7 +764,8 @@ class GatherShares : GatherRows {
             V total[U];
             if constexpr (U > 1) ask_for<U * kLanes>(to + far + i);
             add<V, U>(from + i, pitch, k, total);
-            for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
+#pragma GCC unroll 4
+          for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
