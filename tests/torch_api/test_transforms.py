@@ -173,6 +173,18 @@ def test_compile_of_functions() -> None:
 
 
 @JIT
+def test_masked_pooling_inside_compiled_functions() -> None:
+    """With a graph break, as the masked layers."""
+    torch._dynamo.reset()
+    x, mask = sample(1, 2, 4, 4), sample(1, 2, 4, 4) > -1
+
+    def f(x: Tensor) -> Tensor:
+        return pw.masked_pool(pw.max_pool, x + 1, (2, 2), mask=mask) * 2
+
+    torch.testing.assert_close(torch.compile(f, backend="eager")(x), f(x), equal_nan=True)
+
+
+@JIT
 def test_numpy_arrays_inside_compiled_functions() -> None:
     """They pool as they do outside, with a graph break."""
     torch._dynamo.reset()

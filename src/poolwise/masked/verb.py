@@ -143,7 +143,8 @@ def pool_masked(request: Request, x: Array, mask: Array | None, nan: Missing) ->
     return framework.xp.where(seen, y, call.number(fill, y))
 
 
-masked_pool._torchdynamo_disable = True  # type: ignore[attr-defined]  # as all poolings: see `poolwise.spec.pooling`
+for function in (masked_pool, pool_masked):
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]  # a graph break: see `poolwise.execute.run`
 
 
 def _gathered(call: Call, fill: float) -> Array:

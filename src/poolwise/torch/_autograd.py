@@ -28,7 +28,7 @@ def wrapped(x: Tensor) -> bool:
     if type(x) not in PLAIN or forward_ad._current_level >= 0:
         return True
     functorch = torch._C._functorch
-    return functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x) or x.device.type == "meta"
+    return functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x) or x.is_meta
 
 
 def without_empty(problem: Problem, y: Tensor) -> Tensor:

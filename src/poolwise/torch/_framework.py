@@ -6,6 +6,7 @@ subclasses and `torch.func` hand over has no memory to go to: it takes the dispa
 
 from __future__ import annotations
 
+import inspect
 import operator
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch.autograd import forward_ad
 from ..backends.generic import GenericKernel
 from ..dispatch import Plan
 from ..execute import FACTS, install_tracer, run
+from ..masked.verb import masked_pool, pool_masked
 from ..messages import refuse
 from ..problem import Pooling, state
 from ..spec import ASKS, DTYPES, Finds, Request
@@ -86,9 +88,7 @@ def _exported(request: Request, x: Tensor) -> Any:
 
 def _facts(x: Tensor) -> Any:
     """All that a call depends on in a tensor whose memory is its value, and in torch's modes; see `execute.FACTS`."""
-    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or forward_ad._current_level >= 0:
-        return None
-    if torch._C._functorch.is_functorch_wrapped_tensor(x) or modes_active() or tracing_state() is not None:
+    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or TORCH.deferred(x):
         return None
     return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
 
@@ -157,15 +157,18 @@ def _trace(number: int, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     return result if out is None else out.copy_(result)
 
 
-def _not_compiled() -> None:
-    """Have torch.compile run `run`, and all that it calls, as it is, should a frame of it come up by itself: traced, the
-    memory of NumPy arrays would not be there. What `torch.compiler.disable` does, but that would load the compiler, which
-    takes a second, and wrap every call, which takes as long as a small one."""
+def _not_compiled(*functions: Callable[..., Any]) -> None:
+    """Have torch.compile run these functions, and all that they call, as they are, should a frame of one come up by itself:
+    traced, the memory of NumPy arrays would not be there, and it cannot follow a pooling that is made of poolings. What
+    `torch.compiler.disable` does, but that would load the compiler, which takes a second, and wrap every call, which takes
+    as long as a small one."""
     dynamo = torch._C._dynamo.eval_frame
-    if hasattr(dynamo, "set_code_exec_strategy"):  # not in a torch of before 2.7
-        skip = dynamo._FrameAction.SKIP
-        dynamo.set_code_exec_strategy(run.__code__, dynamo._FrameExecStrategy(skip, skip))
+    if not hasattr(dynamo, "set_code_exec_strategy"):  # a torch of before 2.7
+        return
+    skip = dynamo._FrameAction.SKIP
+    for function in functions:
+        dynamo.set_code_exec_strategy(inspect.unwrap(function).__code__, dynamo._FrameExecStrategy(skip, skip))
 
 
-_not_compiled()
+_not_compiled(run, masked_pool, pool_masked)
 install_tracer(torch.compiler.is_compiling, _trace)

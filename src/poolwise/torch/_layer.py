@@ -165,24 +165,6 @@ class Layer(torch.nn.Module):
             )
 
 
-def _unseen(function: Function) -> Function:
-    """The function, out of the sight of torch.compile, which leaves its graph for it: it cannot follow a pooling that is
-    made of poolings. Said when it is called: `torch.compiler.disable` loads the compiler, which takes seconds."""
-
-    hidden: Any = None
-
-    def call(*args: Any) -> Any:
-        nonlocal hidden
-        if "torch._dynamo" not in sys.modules:
-            return function(*args)
-        if hidden is None:
-            hidden = torch.compiler.disable(function)
-        return hidden(*args)
-
-    call._torchdynamo_disable = True  # type: ignore[attr-defined]  # or it would follow this one
-    return call  # type: ignore[return-value]
-
-
 class CountingLayer(Layer):
     """One pooling call, of all elements, or of those that count: ``layer(x, mask=m)``, ``nan="omit"``.
 
@@ -202,7 +184,7 @@ class CountingLayer(Layer):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._masked = staticmethod(torch_errors(_unseen(cls._run_masked)))
+        cls._masked = staticmethod(torch_errors(cls._run_masked))
 
     @classmethod
     def _masking(cls, mask: Tensor | None, nan: Missing) -> Callable[..., Any]:

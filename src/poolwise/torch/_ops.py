@@ -22,7 +22,7 @@ from ..problem import Pooling
 from ._tensors import TENSORS, compute
 from ._text import decode, encode
 
-__all__ = ["LIBRARY", "gradient", "indices", "planned", "pool", "pool_with_offsets"]
+__all__ = ["LIBRARY", "gradient", "indices", "pool", "pool_with_offsets"]
 
 Tensor = torch.Tensor
 LIBRARY = torch.library.Library("poolwise", "DEF")
@@ -52,7 +52,7 @@ def offset_name(pooling: Pooling) -> str:
 
 
 @lru_cache(maxsize=1024)
-def planned(text: str, shape: tuple[int, ...], device: str) -> Plan:
+def _planned(text: str, shape: tuple[int, ...], device: str) -> Plan:
     """Who computes this pooling of arrays of this shape."""
     pooling, backend = decode(text)
     return plan(pooling.over(shape), device, backend)
@@ -63,7 +63,7 @@ def _order(chosen: Plan, strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def _real_pool(x: Tensor, text: str) -> Tensor:
-    chosen = planned(text, tuple(x.shape), x.device.type)
+    chosen = _planned(text, tuple(x.shape), x.device.type)
     try:
         return compute(chosen, x, None, None)
     except OverflowError as error:
@@ -71,7 +71,7 @@ def _real_pool(x: Tensor, text: str) -> Tensor:
 
 
 def _real_pool_with_offsets(x: Tensor, text: str) -> tuple[Tensor, Tensor]:
-    chosen = planned(text, tuple(x.shape), x.device.type)
+    chosen = _planned(text, tuple(x.shape), x.device.type)
     y, residual = chosen.kernel.forward(TENSORS, x.resolve_neg().detach(), None, save=True)
     return y, residual.arrays[0].to(getattr(torch, offset_name(chosen.problem)))
 
@@ -89,14 +89,14 @@ def _kept(chosen: Plan, saved: Sequence[Tensor], order: tuple[int, ...]) -> Resi
 
 
 def _real_indices(offsets: Tensor, text: str, shape: Sequence[int], strides: Sequence[int]) -> Tensor:
-    chosen = planned(text, tuple(shape), offsets.device.type)
+    chosen = _planned(text, tuple(shape), offsets.device.type)
     return chosen.kernel.indices(TENSORS, _kept(chosen, [offsets], _order(chosen, strides)))
 
 
 def _real_gradient(
     gy: Tensor, first: Tensor | None, second: Tensor | None, text: str, shape: Sequence[int], strides: Sequence[int]
 ) -> Tensor:
-    chosen = planned(text, tuple(shape), gy.device.type)
+    chosen = _planned(text, tuple(shape), gy.device.type)
     residual = _kept(chosen, [x for x in (first, second) if x is not None], _order(chosen, strides))
     return chosen.kernel.backward(TENSORS, gy.resolve_neg().detach(), residual)
 
