@@ -81,8 +81,8 @@ def test_imports_point_one_way(path: Path) -> None:
     found = {own(name) for name, _ in imports(path)} - {None, layer, "__version__"}
     if layer in ALLOWED:
         assert found <= ALLOWED[layer], f"{layer} imports {sorted(found - ALLOWED[layer])}"
-    if layer not in ("torch", "instruments", "bench", "cli", "data", "__main__"):
-        assert not found & {"instruments", "bench", "cli"}, "the library imports its tools"
+    if layer not in ("torch", "instruments", "study", "bench", "cli", "data", "__main__"):
+        assert not found & {"instruments", "study", "bench", "cli"}, "the library imports its tools"
         assert "reference" not in found, "the reference is for tests"
 
 
@@ -92,7 +92,7 @@ def test_only_the_torch_folder_imports_torch(path: Path) -> None:
     kernels = path.parent.name == "triton" and path.stem != "__init__"  # loaded with the first tensor on a GPU
     if part(path) == "torch" or kernels:
         heavy -= {"torch", "array_api_compat"}
-    if part(path) in ("cli", "instruments", "bench", "data", "__main__"):  # tools: on first use only
+    if part(path) in ("cli", "instruments", "study", "bench", "data", "__main__"):  # tools: on first use only
         heavy = {name.split(".")[0] for name, at_once in imports(path) if at_once} & set(HEAVY)
         heavy -= {"torch"} if "bench" in str(path) or "demo" in str(path) else set()
         heavy = heavy if part(path) == "instruments" else set()
