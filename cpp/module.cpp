@@ -12,6 +12,7 @@
 #include "openmp.hpp"
 #include "kernel.hpp"
 #include "memory.hpp"
+#include "numpy_memory.hpp"
 #include "parallel.hpp"
 
 namespace nb = nanobind;
@@ -170,5 +171,6 @@ NB_MODULE(_core, m) {
   m.def("shared_threads", &openmp_team, "threads"_a, "Threads of the OpenMP team that a loop would run on; 0 for our own.");
   m.def("set_worth_sharing", &set_worth_sharing, "seconds"_a);
   m.def("advise_huge_pages", &advise_huge_pages, "address"_a, "bytes"_a);
+  bind_numpy_memory(m);
   bind_calls(m);
 }

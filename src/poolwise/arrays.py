@@ -44,9 +44,10 @@ class Framework(Protocol):
         ...
 
     def maker(
-        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array, numpy_memory: bool = False
     ) -> Callable[[Array], Array]:
-        """`empty` as a function of `like` alone, for arrays of equal dtype and device: quicker from the second on."""
+        """`empty` as a function of `like` alone, for arrays of equal dtype and device: quicker from the second on. Their
+        memory is the framework's own, or NumPy's."""
         ...
 
     def asarray(self, x: np.ndarray, like: Array) -> Array:

@@ -36,7 +36,7 @@ class NumpyFramework:
         return self.maker(shape, dtype, order, like)(like)
 
     def maker(
-        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: np.ndarray, numpy_memory: bool = True
     ) -> Callable[[np.ndarray], np.ndarray]:
         if order == tuple(range(len(order))):
             if dtype == _name(like.dtype):

@@ -33,6 +33,8 @@ SMALL = 1 << 15
 """Elements of windows below which one thread is enough."""
 HUGE = 1 << 22
 """Bytes from which an array is worth huge pages; NumPy's own limit."""
+RECYCLED = 1 << 25
+"""Bytes from which the C library fetches an array's memory anew each time."""
 MOST_RANKS = 1 << 32
 """Elements of a plane whose positions the gradient of a median can hold."""
 MOST_ROWS, MOST_EDGE_TAPS, LEAST_WEIGHT = 1 << 16, 1 << 24, 1000
@@ -147,9 +149,7 @@ class CpuKernel:
             return None  # an integer sum may fail, which the long way words
         native, order = _layout(problem, framework.strides(x))
         run, address, shape, dtype = native.forward, framework.address, problem.out_shape, problem.out_dtype
-        make = (
-            framework.maker(shape, dtype, order, x) if self.small else partial(_empty, framework, shape, dtype, order)
-        )
+        make = _maker(framework, shape, dtype, order, x)
         threads = self.threads
 
         def pool(x: Array) -> Array:
@@ -203,14 +203,36 @@ class CpuKernel:
 
 
 def _empty(framework: Framework, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array) -> Array:
-    """An array for a kernel to write to, in huge pages where it is large: a page fault for every 4 KiB costs as much as
-    the pooling. NumPy asks for them itself, unless its user said not to."""
-    x = framework.empty(shape, dtype, order, like)
-    if framework.name != "numpy":
-        size = math.prod(shape) * itemsize(dtype)
-        if size >= HUGE:
-            _core.advise_huge_pages(framework.address(x), size)
-    return x
+    """An array for a kernel to write to."""
+    if math.prod(shape) * itemsize(dtype) < HUGE:
+        return framework.empty(shape, dtype, order, like)
+    return _maker(framework, shape, dtype, order, like)(like)
+
+
+def _maker(
+    framework: Framework, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Array
+) -> Callable[[Array], Array]:
+    """Makes arrays for a kernel to write to. Page faults cost as much as the pooling: large arrays get huge pages, for which
+    NumPy asks itself, and the largest lie in memory that is used again."""
+    size = math.prod(shape) * itemsize(dtype)
+    if size >= RECYCLED and _recycles():
+        return partial(_core.recycled, framework.maker(shape, dtype, order, like, numpy_memory=True))
+    make = framework.maker(shape, dtype, order, like)
+    if size < HUGE or framework.name == "numpy":
+        return make
+
+    def advised(like: Array) -> Array:
+        x = make(like)
+        _core.advise_huge_pages(framework.address(x), size)
+        return x
+
+    return advised
+
+
+@lru_cache(maxsize=1)
+def _recycles() -> bool:
+    """False where the user said not to, or wants no huge pages, which such memory is made of."""
+    return os.environ.get("POOLWISE_RECYCLE") != "0" and os.environ.get("NUMPY_MADVISE_HUGEPAGE") != "0"
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,12 @@ class Tensors:
         return self.maker(shape, dtype, order, like)(like)
 
     def maker(
-        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor
+        self, shape: tuple[int, ...], dtype: str, order: tuple[int, ...], like: Tensor, numpy_memory: bool = False
     ) -> Callable[[Tensor], Tensor]:
         kind, device = getattr(torch, dtype), like.device
+        if numpy_memory:
+            size, lengths, back = math.prod(shape) * kind.itemsize, [shape[axis] for axis in order], inverse(order)
+            return lambda like: torch.from_numpy(np.empty(size, np.uint8)).view(kind).view(lengths).permute(back)
         if order == tuple(range(len(order))):
             return lambda like: _empty(shape, kind, device)
         lengths, back = [shape[axis] for axis in order], inverse(order)
