@@ -102,7 +102,7 @@ def build(kind: str, classes: int) -> nn.Sequential:
 def _tensors(images: np.ndarray, labels: np.ndarray, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The first `count` images of a fixed shuffle, as float32 in [0, 1]."""
     chosen = np.random.default_rng(0).permutation(len(labels))[:count]
-    x = torch.from_numpy(np.ascontiguousarray(images[chosen])).unsqueeze(1).float() / 255
+    x = torch.from_numpy(np.ascontiguousarray(images[chosen])).float() / 255
     return x, torch.from_numpy(labels[chosen])
 
 
@@ -122,7 +122,7 @@ def train(kind: str, data: ImageSet, settings: Settings, tick: Callable[[], Any]
     torch.manual_seed(settings.seed)
     model = build(kind, len(data.classes))
     x, y = _tensors(data.train_images, data.train_labels, settings.train_images)
-    shape = (1, 1, *data.train_images.shape[1:])
+    shape = (1, *data.shape)
     reduced = None if kind == "strided" else trace(undecimated(model), shape)
     outcome = Outcome(kind, KINDS[kind], trace(model, shape), reduced)
     optimizer = torch.optim.Adam(model.parameters(), settings.rate)
