@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import arguments, explain, image, info
+from . import arguments, explain, image, info, study
 from .output import CommandError, one_line
 
 __all__ = ["main"]
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_commands(commands)
     arguments.add_demo_command(commands)
     arguments.add_bench_command(commands)
+    study.add_command(commands)
     return parser
 
 
