@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from .consistency import Consistency, compass, consistency
+from .consistency import Agreement, Consistency, circular_consistency, compass, consistency, crop_consistency
+from .effective import EffectiveField, effective_field, field_picture
+from .intervals import Estimate
+from .shifts import map_change, operator_change
 from .trace import Layer, Trace, trace, undecimated
+from .training import errors, fit
 
-__all__ = ["Consistency", "Layer", "Trace", "compass", "consistency", "trace", "undecimated"]
+__all__ = [
+    "Agreement", "Consistency", "EffectiveField", "Estimate", "Layer", "Trace", "circular_consistency", "compass",
+    "consistency", "crop_consistency", "effective_field", "errors", "field_picture", "fit", "map_change",
+    "operator_change", "trace", "undecimated",
+]  # fmt: skip
