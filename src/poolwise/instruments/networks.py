@@ -162,8 +162,12 @@ def captured(where: str, model: Any, layers: Sequence[str]) -> Iterator[dict[str
 
 def run(where: str, model: Any, x: Any) -> Any:
     """The model's answer; where it cannot take images of this shape, a refusal that says so."""
+    import torch
+
     try:
         return model(x)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         if reason.startswith(f"{where}:"):  # our own, from a hook
