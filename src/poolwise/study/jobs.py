@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import numpy as np
 
 from .record import Run, Settings, Variant
 
-__all__ = ["Job", "balanced", "pending"]
+__all__ = ["Job", "pending"]
 
 
 @dataclass(frozen=True)
@@ -56,32 +54,13 @@ def _measuring(settings: Settings, variant: Variant, seed: int, size: int) -> fl
     images += (settings.probe_images + settings.test_images) * depths * 2
     fields = settings.field_images * depths * 2
     first = PATCHES_MS * depths if seed == settings.seeds[0] else 0.0
-    probes = PROBE_MS * (2 * depths + 1) * settings.probe_images / 1000
+    probes = PROBE_MS * 2 * depths * settings.probe_images / 1000
     return images / settings.batch * variant.infer_ms + fields / settings.batch * variant.train_ms + first + probes
 
 
 CALLS_PER_SHIFT = 17
 """Four pairs of crops, eight directions to roll in, and the image itself."""
-PROBE_MS = 400.0
+PROBE_MS = 1000.0
 """Of 1,000 images, about."""
 PATCHES_MS = 200.0
 
-
-def balanced(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Positions of the first `count` images of one fixed shuffle in which classes take turns.
-
-    More images are the same ones and others; each class has as many as the others, until one runs out.
-
-    Examples
-    --------
-    >>> labels = np.array([0] * 6 + [1] * 4)
-    >>> np.bincount(labels[balanced(labels, 6)]).tolist()
-    [3, 3]
-    """
-    random = np.random.default_rng(seed)
-    classes: Sequence[np.ndarray] = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    order: list[int] = []
-    for turn in range(max(map(len, classes))):
-        there = [mine[turn] for mine in classes if turn < len(mine)]
-        order += random.permutation(there).tolist()
-    return np.array(order[:count], np.int64)

@@ -56,7 +56,8 @@ def build(way: Way, shape: Sequence[int], classes: int, seed: int) -> nn.Sequent
     model.add_module("flatten", nn.Flatten())
     model.add_module("linear", nn.Linear(channels, classes))
     _draw(model, seed)
-    return model
+    # Channels last: convolutions of few channels take half the time, and every pooling here knows that layout.
+    return model.to(memory_format=torch.channels_last)
 
 
 def _add(model: nn.Sequential, prefix: str, stage: int, channels: int, features: int, stride: int) -> None:

@@ -31,7 +31,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that has no result, and why, in one line."""
+    """A job that has no result, and why."""
 
     job: Any
     why: str
@@ -130,8 +130,7 @@ def _serve(parent: Connection, function: Callable[..., Any], shared: Any) -> Non
         try:
             found: Done | Failed = Done(job, function(job, shared, lambda amount=1.0: parent.send(Tick(amount))))
         except Exception as error:  # whatever it is, the others' work goes on
-            lines = traceback.format_exception_only(error)[-1].strip().splitlines()
-            found = Failed(job, " ".join(lines), traceback.format_exc())
+            found = Failed(job, f"{type(error).__name__}: {error}", traceback.format_exc())
         try:
             parent.send(found)
         except OSError:  # the parent is gone

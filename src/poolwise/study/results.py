@@ -110,6 +110,9 @@ def _line(record: Header | Variant | Run) -> bytes:
 
 def replaced(path: Path, header: Header) -> None:
     """A file with nothing but the header, in place of what was there."""
+    if path.is_file():
+        with added_to(path):
+            pass  # nobody is at work there
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with beside.open("wb") as file:

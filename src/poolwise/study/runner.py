@@ -16,7 +16,7 @@ import numpy as np
 from .. import __version__
 from ..data import ImageSet
 from ..messages import refuse
-from .jobs import Job, balanced, pending
+from .jobs import Job, pending
 from .processes import Done, Failed, Tick, work
 from .record import Header, Run, Settings, Source, Variant
 from .results import Results, added_to, differences, read, replaced
@@ -83,9 +83,9 @@ def plan(
     side = min(images.shape[1:])
     settings = Settings(
         variants=names, seeds=tuple(range(seeds)), sizes=sizes, steps=steps or (QUICK_STEPS if quick else STEPS), batch=32,
-        rate=3e-3, test_images=min(200 if quick else 1000, len(images.test_labels)),
+        rate=1e-2, test_images=min(200 if quick else 1000, len(images.test_labels)),
         shifts=tuple(shift for shift in SHIFTS if shift * SMALLEST_SHARE <= side)[: 2 if quick else None],
-        probe_images=min(200 if quick else 1000, sizes[-1]), field_images=min(16 if quick else 64, len(images.test_labels)),
+        probe_images=min(200 if quick else 500, sizes[-1]), field_images=min(16 if quick else 64, len(images.test_labels)),
         shift_images=min(100 if quick else 500, len(images.test_labels)),
     )  # fmt: skip
     return Plan(_header(images, settings, quick, processes), _material(images, settings))
@@ -116,8 +116,11 @@ def _processor() -> str:
 
 
 def _material(images: ImageSet, settings: Settings) -> Material:
-    train = balanced(images.train_labels, settings.sizes[-1])
-    test = balanced(images.test_labels, settings.test_images)
+    from ..instruments import balanced_order
+
+    # Nested: a larger number of images holds the smaller ones, and each has its classes as evenly as they last.
+    train = balanced_order(images.train_labels)[: settings.sizes[-1]]
+    test = balanced_order(images.test_labels)[: settings.test_images]
     return Material(
         settings, images.train_images[train], images.train_labels[train], images.test_images[test],
         images.test_labels[test], len(images.classes),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,10 @@ MEANS = 20
 """Points of a loss curve."""
 TICKS = 20
 """Of one job's training: each is a message to the parent."""
-UNITS, PATCHES = 4, 9
-"""Channels that are shown of each depth, and patches of each."""
+BATCH = 64
+"""Images per call where nothing is learned: with 512 the maps leave the cache, and an image takes three times as long."""
+UNITS, PATCHES, LOOKED_AT = 4, 9, 12
+"""Channels that are shown of each depth, patches of each, and channels of which the shown ones are the first alive."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ class Material:
     test_images: np.ndarray
     test_labels: np.ndarray
     classes: int
+    pixels: dict[int, float] = field(default_factory=dict)
+    """What a probe reads off the pixels, by seed: no network is in it, so a process works it out once."""
 
 
 def train_and_measure(job: Job, material: Material, tick: Tick) -> Run:
     """One record. The same job gives the same record to the last bit, in whatever process and order."""
     import torch
 
-    from ..instruments import errors, fit
+    from ..instruments import errors, fit, linear_probe
     from . import nets
 
     torch.set_num_threads(1)  # as many processes as cores
@@ -67,6 +70,10 @@ def train_and_measure(job: Job, material: Material, tick: Tick) -> Run:
     more: dict[str, Any] = {}
     if main:
         more = _main(model, places, (x, y), (test_x, test_y), settings, job.seed, before)
+        if job.seed not in material.pixels:
+            few = _first((x, y), settings)
+            material.pixels[job.seed] = linear_probe(model, None, few, (test_x, test_y), seed=job.seed)
+        more["probes"]["pixels"] = material.pixels[job.seed]
         if first:
             more["patches"] = _patches(model, places, test_x)
         for depth, field in more["fields"].items():
@@ -121,23 +128,22 @@ def _main(
     model: Any, places: Places, train: Pair, test: Pair, settings: Settings, seed: int, before: dict[str, Any]
 ) -> dict[str, Any]:
     """What is measured once for each variant and seed, at the main size."""
-    from ..instruments import circular_consistency, crop_consistency, linear_probe, map_change
+    from ..instruments import circular_consistency, crop_consistency, map_change
 
     moved = test[0][: settings.shift_images]
     few = test[0][: settings.field_images]
     changes = map_change(model, few, settings.shifts, list(places.values()))
     after = _fields(model, places, few, "after")
     probes = _probes(model, places, train, test, settings, seed)
-    pixels = linear_probe(model, None, _first(train, settings), test, seed=seed)
     return {
-        "crops": {str(shift): crop_consistency(model, moved, shift).share for shift in settings.shifts},
-        "circular": {str(shift): circular_consistency(model, moved, shift).share for shift in settings.shifts},
+        "crops": {str(shift): crop_consistency(model, moved, shift, batch=BATCH).share for shift in settings.shifts},
+        "circular": {str(shift): circular_consistency(model, moved, shift, batch=BATCH).share for shift in settings.shifts},
         "map_change": {
             name: {str(shift): change for shift, change in changes[layer].items() if math.isfinite(change)}
             for name, layer in places.items()
         },
         "fields": {name: {**before["fields"][name], **after[name]} for name in places},
-        "probes": {"pixels": pixels, **probes},
+        "probes": probes,
         "probes_untrained": before["probes"],
     }
 
@@ -166,5 +172,25 @@ def _probes(
 
 
 def _patches(model: Any, places: Places, images: Any) -> dict[str, list[dict[str, Any]]]:
-    """Of each depth a few channels, and the parts of test images to which they answer most."""
-    raise NotImplementedError
+    """Of each depth a few channels, and the parts of test images to which they answer most.
+
+    The channels are the first ones that answer to anything: nobody chose them by their looks.
+    """
+    from ..instruments import patch_sheet, top_patches
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, layer in places.items():
+        try:
+            units = [unit for unit in top_patches(model, layer, images, range(LOOKED_AT), PATCHES) if unit.patches]
+        except ValueError:  # where the units of a layer look is not known: nothing is cut out for it
+            continue
+        found[name] = [
+            {
+                "unit": unit.unit,
+                "pictures": base64.b64encode(patch_sheet(unit)).decode(),
+                "count": len(unit.patches),
+                "side": unit.patches[0].pixels.shape[-1],
+            }
+            for unit in units[:UNITS]
+        ]
+    return found
