@@ -45,10 +45,15 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--variants", type=_words, metavar="A,B", help=f"some of {names} (default: all)")
     parser.add_argument("--seeds", type=_count, metavar="N", help="networks of each kind (default 5)")
     parser.add_argument(
-        "--sizes", type=_counts, metavar="N,N", help="numbers of training images (default 250,1000,4000, as far as there are)"
+        "--sizes",
+        type=_counts,
+        metavar="N,N",
+        help="numbers of training images (default 250,1000,4000, as far as there are)",
     )
     parser.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of each network (default 400)")
-    parser.add_argument("--image-size", type=_count, metavar="N", help="sides of the images in pixels (default: as they are)")
+    parser.add_argument(
+        "--image-size", type=_count, metavar="N", help="sides of the images in pixels (default: as they are)"
+    )
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes at a time (default: one for each core)")
     parser.add_argument("--quick", action="store_true", help="about a minute: few steps, two seeds, and so no answers")
     going_on = parser.add_mutually_exclusive_group()
@@ -98,7 +103,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise CommandError(f"there are no results in {path.parent} ({path.name}); run poolwise study --out {path.parent}")
+        raise CommandError(
+            f"there are no results in {path.parent} ({path.name}); run poolwise study --out {path.parent}"
+        )
     return path
 
 

@@ -144,7 +144,13 @@ def _plain(picture: Any) -> Any:
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         values = np.asarray(picture).astype(np.float64)
         # Pillow's convert("L") would cut everything above 255 off. Wide modes hold 16 bits as a rule; others 0 to 1.
-        most = 1.0 if picture.mode == "F" and values.max(initial=0) <= 1 else 255.0 if values.max(initial=0) <= 255 else 65535.0
+        most = (
+            1.0
+            if picture.mode == "F" and values.max(initial=0) <= 1
+            else 255.0
+            if values.max(initial=0) <= 255
+            else 65535.0
+        )
         if picture.mode.startswith("I;16"):
             most = 65535.0
         return Image.fromarray(np.rint(values.clip(0, most) * (255 / most)).astype(np.uint8))

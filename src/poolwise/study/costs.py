@@ -25,7 +25,9 @@ def describe(way: Way, shape: Sequence[int], classes: int, settings: Settings) -
     found = trace(model, (1, *shape))
     layers = {layer.name: layer for layer in found.layers}
     depths = tuple(
-        Depth(name, layer, layers[layer].output[1:], _same(layers[layer].reduction), _same(layers[layer].receptive_field))
+        Depth(
+            name, layer, layers[layer].output[1:], _same(layers[layer].reduction), _same(layers[layer].receptive_field)
+        )
         for name, layer in nets.places(way, shape).items()
     )
     train_ms, infer_ms = _times(model, shape, classes, settings)

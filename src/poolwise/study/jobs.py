@@ -63,4 +63,3 @@ CALLS_PER_SHIFT = 17
 PROBE_MS = 1000.0
 """Of 1,000 images, about."""
 PATCHES_MS = 200.0
-

@@ -88,7 +88,9 @@ def places(way: Way, shape: Sequence[int]) -> dict[str, str]:
     found = {}
     for stage in range(1, times + 2):
         halve = stage <= times
-        last = f"pool{stage}" if halve and way.pools else f"extra_relu{stage}" if halve and way.extra else f"relu{stage}"
+        last = (
+            f"pool{stage}" if halve and way.pools else f"extra_relu{stage}" if halve and way.extra else f"relu{stage}"
+        )
         found[f"stage {stage}"] = last
     return found
 

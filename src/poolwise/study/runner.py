@@ -176,9 +176,7 @@ class Progress:
     finished: Callable[[Job], Any] = lambda job: None
 
 
-def run(
-    path: Path, results: Results, material: Material, processes: int, progress: Progress | None = None
-) -> Outcome:
+def run(path: Path, results: Results, material: Material, processes: int, progress: Progress | None = None) -> Outcome:
     """Do what is missing. Ctrl-C keeps what is finished: `Outcome.interrupted` says that it came."""
     progress = progress or Progress()
     settings = results.header.settings
@@ -188,7 +186,9 @@ def run(
             _describe(results, material, add, progress)
             jobs = pending(settings, results.variants, results.runs)
             total = sum(job.cost for job in pending(settings, results.variants, ()))
-            progress.begin(len(results.runs), len(results.runs) + len(jobs), total - sum(job.cost for job in jobs), total)
+            progress.begin(
+                len(results.runs), len(results.runs) + len(jobs), total - sum(job.cost for job in jobs), total
+            )
             with closing(work(jobs, train_and_measure, material, processes)) as events:
                 _collect(events, outcome, add, progress)
     except KeyboardInterrupt:

@@ -137,7 +137,9 @@ def _main(
     probes = _probes(model, places, train, test, settings, seed)
     return {
         "crops": {str(shift): crop_consistency(model, moved, shift, batch=BATCH).share for shift in settings.shifts},
-        "circular": {str(shift): circular_consistency(model, moved, shift, batch=BATCH).share for shift in settings.shifts},
+        "circular": {
+            str(shift): circular_consistency(model, moved, shift, batch=BATCH).share for shift in settings.shifts
+        },
         "map_change": {
             name: {str(shift): change for shift, change in changes[layer].items() if math.isfinite(change)}
             for name, layer in places.items()
@@ -162,9 +164,7 @@ def _fields(model: Any, places: Places, images: Any, when: str) -> dict[str, dic
     return found
 
 
-def _probes(
-    model: Any, places: Places, train: Pair, test: Pair, settings: Settings, seed: int
-) -> dict[str, float]:
+def _probes(model: Any, places: Places, train: Pair, test: Pair, settings: Settings, seed: int) -> dict[str, float]:
     from ..instruments import linear_probe
 
     few = _first(train, settings)
