@@ -111,7 +111,7 @@ def among(found: Difference | None, unit: str, sides: tuple[str, str], less: str
         return f"not compared, fewer than {FEWEST_SEEDS} seeds in common"
     if not found.sign:
         return (
-            f"no difference shown, {sides[0]} against {sides[1]} ({step(found, unit)}, interval {interval(found, unit)}; "
+            f"no difference shown ({sides[0]} minus {sides[1]}: {step(found, unit)}, interval {interval(found, unit)}; "
             f"{plural(found.n, 'seed')})"
         )
     word = more if found.sign > 0 else less

@@ -6,8 +6,24 @@ from collections.abc import Sequence
 
 from .. import measures
 from ..answers import (
-    BY_SIGN, IS_IT_POOLING, IS_IT_SO, NONE, POOLED, STRIDED, Answer, Ask, Claim, Row, common, direction, each, mean_of, paired,
-    seen, told, why_not,
+    BY_SIGN,
+    IS_IT_POOLING,
+    IS_IT_SO,
+    NONE,
+    POOLED,
+    STRIDED,
+    Answer,
+    Ask,
+    Claim,
+    Row,
+    common,
+    direction,
+    each,
+    mean_of,
+    paired,
+    seen,
+    told,
+    why_not,
 )  # fmt: skip
 from ..measures import Measure, Records
 from ..statistics import Difference, Verdict, correct
@@ -48,8 +64,8 @@ def features(records: Records) -> Claim:
         "without it do not either.",
         (first, second), tuple(told(row, "lower", "higher") for row in (*first.rows, *second.rows) if row.found is not None),
         tuple(each(records, pooled, nothing, NONE, ("rise per stage", rise, None))) if nothing else (),
-        tuple([*common(records, pooled, rise), "A linear classifier measures how well classes lie apart, which is one side of "
-               "\u2018high level\u2019; look at the patches for the other."]),
+        (*common(records, pooled, rise), "A linear classifier measures how well classes lie apart, which is one side of "
+               "\u2018high level\u2019; look at the patches for the other."),
     )  # fmt: skip
 
 
@@ -63,19 +79,38 @@ def _features_answer(records: Records, pooled: Sequence[str], nothing: Sequence[
     rising, above, learned, more = (row for row in rows)
     if not rising.measured:
         return Answer(IS_IT_SO, Verdict.NOT_MEASURED, missing, tuple(rows))
-    text = {1: "Probes rose with depth", -1: "Probes fell with depth", 0: "No trend with depth was shown"}[rising.sign]
-    text += (
-        {1: ", ended above the pixels", -1: ", ended below the pixels", 0: ", were not shown to end above the pixels"}[
-            above.sign
+    parts = [
+        {1: "Probes rose with depth", -1: "Probes fell with depth", 0: "No trend of the probes with depth was shown"}[
+            rising.sign
         ]
-        if above.measured
-        else ""
-    )
-    text += {1: ", and rose more than in untrained networks", -1: ", and rose less than in untrained networks",
-             0: ", and were not shown to rise more than in untrained networks"}[learned.sign] if learned.measured else ""  # fmt: skip
-    text += {1: "; without reduction they rose less.", -1: "; without reduction they rose more.",
-             0: "; no difference was shown from networks without reduction."}[more.sign] if more.measured else (
-                 "; there is no network without reduction to compare with.")  # fmt: skip
+    ]
+    if above.measured:
+        parts.append(
+            {
+                1: "the deepest was better than on the pixels",
+                -1: "the deepest was worse than on the pixels",
+                0: "the deepest was not shown to differ from the pixels",
+            }[above.sign]
+        )
+    if learned.measured:
+        parts.append(
+            {
+                1: "they rose more than in untrained networks",
+                -1: "they rose less than in untrained networks",
+                0: "no difference in the rise was shown from untrained networks",
+            }[learned.sign]
+        )
+    if more.measured:
+        parts.append(
+            {
+                1: "without reduction they rose less",
+                -1: "without reduction they rose more",
+                0: "no difference in the rise was shown from networks without reduction",
+            }[more.sign]
+        )
+    else:
+        parts.append("not compared with networks without reduction")
+    text = "; ".join(parts) + "."
     if rising.sign < 0:
         verdict = Verdict.HELD_NOT
     elif rising.sign == 0:

@@ -6,7 +6,22 @@ from collections.abc import Sequence
 
 from .. import measures, wording
 from ..answers import (
-    BY_SIGN, IS_IT_POOLING, IS_IT_SO, NONE, POOLED, STRIDED, Answer, Ask, Claim, Row, common, each, mean_of, paired, seen, told,
+    BY_SIGN,
+    IS_IT_POOLING,
+    IS_IT_SO,
+    NONE,
+    POOLED,
+    STRIDED,
+    Answer,
+    Ask,
+    Claim,
+    Row,
+    common,
+    each,
+    mean_of,
+    paired,
+    seen,
+    told,
     why_not,
 )  # fmt: skip
 from ..measures import Records

@@ -6,7 +6,21 @@ from collections.abc import Sequence
 
 from .. import measures, wording
 from ..answers import (
-    IS_IT_POOLING, IS_IT_SO, NONE, POOLED, STRIDED, Answer, Ask, Claim, common, each, mean_of, paired, seen, strongest, told,
+    IS_IT_POOLING,
+    IS_IT_SO,
+    NONE,
+    POOLED,
+    STRIDED,
+    Answer,
+    Ask,
+    Claim,
+    common,
+    each,
+    mean_of,
+    paired,
+    seen,
+    strongest,
+    told,
     why_not,
 )  # fmt: skip
 from ..measures import Records

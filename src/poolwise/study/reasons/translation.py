@@ -6,8 +6,24 @@ from collections.abc import Sequence
 
 from .. import measures, wording
 from ..answers import (
-    IS_IT_POOLING, IS_IT_SO, NONE, POOLED, STRIDED, Answer, Ask, Claim, Row, common, direction, each, mean_of, paired, seen,
-    strongest, told, why_not,
+    IS_IT_POOLING,
+    IS_IT_SO,
+    NONE,
+    POOLED,
+    STRIDED,
+    Answer,
+    Ask,
+    Claim,
+    Row,
+    common,
+    direction,
+    each,
+    mean_of,
+    paired,
+    seen,
+    strongest,
+    told,
+    why_not,
 )  # fmt: skip
 from ..measures import Records
 from ..statistics import Verdict
