@@ -106,7 +106,7 @@ def _paint_errors(axes: Any, records: Records, size: int) -> None:
         style, one = style_of(name), known[name]
         values = [100 * value for value in records.values(name, measures.test_error, size).values()]
         colour = style.colour if style.strong else COLOURS["soft"]
-        axes.plot(values, [row] * len(values), ".", color=colour, alpha=0.45, markersize=5, markeredgewidth=0)
+        axes.plot(values, [row + 0.28] * len(values), ".", color=colour, alpha=0.6, markersize=4, markeredgewidth=0)
         if one.low is not None and one.high is not None:
             axes.hlines(row, 100 * one.low, 100 * one.high, color=colour, linewidth=2)
         axes.plot(100 * one.mean, row, style.marker if style.strong else "o", color=colour, markersize=6)
@@ -117,7 +117,7 @@ def _paint_errors(axes: Any, records: Records, size: int) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("test error, %")
-    axes.set_title(f"{size:,} training images")
+    axes.set_title(f"Test error, {size:,} training images")
     return None
 
 
@@ -277,6 +277,7 @@ def _paint_cost(axes: Any, records: Records, field: str, label: str, scale: floa
 def _beside(axes: Any, points: Sequence[tuple[str, float, float]]) -> None:
     """Names in a column to the right, in the order of the points' heights, each with a thin line to its point."""
     axes.margins(x=0.06)
+    axes.set_xlim(0, None)
     low, high = axes.get_ylim()
     pad = 0.05 * (high - low)
     low, high = low - pad, high + pad

@@ -42,6 +42,10 @@ def _tests(header: Header, _size: int) -> float:
     return 1 / max(header.settings.test_images, 1)
 
 
+def _moved(header: Header, _size: int) -> float:
+    return 1 / max(header.settings.shift_images, 1)
+
+
 def _both(header: Header, size: int) -> float:
     return 1 / max(min(header.settings.test_images, size), 1)
 
@@ -53,13 +57,13 @@ gap = Measure("gap", "share", lambda run: run.test_error - run.train_error, _bot
 
 def crops(shift: int) -> Measure:
     """Same answer for two crops, at most so many pixels apart."""
-    return Measure(f"same answer, crops {shift} px", "share", lambda run: (run.crops or {}).get(str(shift)), _tests, 1)
+    return Measure(f"same answer, crops {shift} px", "share", lambda run: (run.crops or {}).get(str(shift)), _moved, 1)
 
 
 def circular(shift: int) -> Measure:
     """Same answer for the picture rolled by so many pixels."""
     return Measure(
-        f"same answer, rolled {shift} px", "share", lambda run: (run.circular or {}).get(str(shift)), _tests, 1
+        f"same answer, rolled {shift} px", "share", lambda run: (run.circular or {}).get(str(shift)), _moved, 1
     )
 
 
@@ -205,3 +209,8 @@ class Records:
         known = [sd**2 for sd in spreads if sd is not None]
         spread = math.sqrt(math.fsum(known) / len(known)) if known else 0.0
         return compare(one, two, measure.resolution(self.header, size or self.main), spread)
+
+
+def finite(run: Run) -> bool:
+    """Whether all of a run's main numbers are."""
+    return all(map(math.isfinite, (run.train_error, run.test_error, run.train_loss, run.test_loss)))

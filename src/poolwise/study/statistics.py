@@ -189,7 +189,8 @@ def rank(values: Mapping[str, Mapping[int, float]], resolution: float, good: int
     """Order variants by their means over the seeds that all have, and find who may share the first place.
 
     The first place is chosen by looking, so a test of the others against it must allow for all pairs: Tukey's range test with
-    seeds as blocks. It takes spreads to be alike; where they are not, the pair's own t-test must agree.
+    seeds as blocks. It takes spreads to be alike, which they need not be: one variant whose seeds scatter widely was set apart
+    in 9 % of simulated studies where nothing differs. So the pairs' own t-tests, after Holm, must agree (2 %).
     """
     names, seeds = complete(values)
     left_out = tuple(name for name in values if name not in names)
@@ -205,11 +206,12 @@ def rank(values: Mapping[str, Mapping[int, float]], resolution: float, good: int
     rest = math.fsum((rows[i][j] - means[i] - blocks[j] + whole) ** 2 for i in range(k) for j in range(n))
     freedom = (k - 1) * (n - 1)
     noise = max(rest / freedom, resolution**2 / 2)
+    first = values[order[0]]
+    alone = correct([compare(first, {seed: values[name][seed] for seed in seeds}, resolution) for name in order[1:]])
     tied = [order[0]]
-    for name, mean in zip(order[1:], means[1:], strict=True):
-        alone = compare(values[order[0]], {seed: values[name][seed] for seed in seeds}, resolution)
-        assert alone is not None
-        if alone.p > ALPHA or _range_p(abs(mean - means[0]) / math.sqrt(noise / n), k, freedom) > ALPHA:
+    for name, mean, own in zip(order[1:], means[1:], alone, strict=True):
+        assert own is not None
+        if not own.sign or _range_p(abs(mean - means[0]) / math.sqrt(noise / n), k, freedom) > ALPHA:
             tied.append(name)
     return Ranking(order, tuple(tied), tuple(seeds), left_out)
 
