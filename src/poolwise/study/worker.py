@@ -76,7 +76,7 @@ def train_and_measure(job: Job, material: Material, tick: Tick) -> Run:
         more["probes"]["pixels"] = material.pixels[job.seed]
         if first:
             more["patches"] = _patches(model, places, test_x)
-        for depth, field in more["fields"].items():
+        for field in more["fields"].values():
             for when in ("before", "after"):
                 grid = field.pop(f"map_{when}")
                 if first:
