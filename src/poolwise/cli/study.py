@@ -55,7 +55,9 @@ def add_command(commands: Any) -> None:
         "--image-size", type=_count, metavar="N", help="sides of the images in pixels (default: as they are)"
     )
     parser.add_argument("--jobs", type=_count, metavar="N", help="processes at a time (default: one for each core)")
-    parser.add_argument("--quick", action="store_true", help="about a minute: few steps, two seeds, and so no answers")
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute: few steps and images, three seeds; to try it out"
+    )
     going_on = parser.add_mutually_exclusive_group()
     going_on.add_argument("--resume", action="store_true", help="go on with the results in FOLDER")
     going_on.add_argument("--force", action="store_true", help="replace the results in FOLDER")

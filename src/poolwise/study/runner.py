@@ -27,9 +27,9 @@ __all__ = ["Outcome", "Plan", "Progress", "cores", "plan", "prepare", "run"]
 
 GIVE_UP = 3
 """Failed runs after which no more are started: something is wrong with all of them."""
-SIZES, QUICK_SIZES = (250, 1000, 4000), (100, 400)
+SIZES, QUICK_SIZES = (250, 1000, 4000), (400,)
 STEPS, QUICK_STEPS = 400, 40
-SEEDS, QUICK_SEEDS = 5, 2
+SEEDS, QUICK_SEEDS = 5, 3
 SHIFTS = (1, 2, 4, 8)
 SMALLEST_SHARE = 7
 """A shift is at most this part of a side: a seventh, 4 of 28 pixels."""
@@ -85,7 +85,7 @@ def plan(
         variants=names, seeds=tuple(range(seeds)), sizes=sizes, steps=steps or (QUICK_STEPS if quick else STEPS), batch=32,
         rate=1e-2, test_images=min(200 if quick else 1000, len(images.test_labels)),
         shifts=tuple(shift for shift in SHIFTS if shift * SMALLEST_SHARE <= side)[: 2 if quick else None],
-        probe_images=min(200 if quick else 500, sizes[-1]), field_images=min(16 if quick else 64, len(images.test_labels)),
+        probe_images=min(100 if quick else 500, sizes[-1]), field_images=min(16 if quick else 64, len(images.test_labels)),
         shift_images=min(100 if quick else 500, len(images.test_labels)),
     )  # fmt: skip
     return Plan(_header(images, settings, quick, processes), _material(images, settings))
