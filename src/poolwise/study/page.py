@@ -81,14 +81,14 @@ def _row(row: Row) -> dict[str, str]:
         outcome = {1: "higher", -1: "lower", 0: "equal"}[row.sign] + (
             ", timed once" if row.unit == "ms" else ", counted"
         )
-        return cells | {"values": f"{first} / {second}", "difference": none, "p": none, "outcome": outcome}
+        return cells | {"pair": f"{first} / {second}", "difference": none, "p": none, "outcome": outcome}
     found = row.found
     if found is None:
-        return cells | {"values": none, "difference": none, "p": none, "outcome": "not compared: too few seeds"}
+        return cells | {"pair": none, "difference": none, "p": none, "outcome": "not compared: too few seeds"}
     half = found.high - found.mean
     first, second = (wording.level(value, row.unit, half=half) for value in (found.first, found.second))
     return cells | {
-        "values": f"{first} / {second}",
+        "pair": f"{first} / {second}",
         "difference": f"{wording.step(found, row.unit)} ({wording.interval(found, row.unit)})",
         "p": f"{wording.probability(found.adjusted)}, {wording.plural(found.n, 'seed')}",
         "outcome": {1: "higher", -1: "lower", 0: Verdict.NOT_SHOWN.value}[found.sign],
