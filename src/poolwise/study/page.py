@@ -78,9 +78,8 @@ def _row(row: Row) -> dict[str, str]:
     none = "\u2013"
     if row.counted is not None:
         first, second = (wording.counted(value, row.unit) for value in row.counted)
-        outcome = {1: "higher", -1: "lower", 0: "equal"}[row.sign] + (
-            ", timed once" if row.unit == "ms" else ", counted"
-        )
+        how, same = ("timed once", "too close to say") if row.unit == "ms" else ("counted", "equal")
+        outcome = f"{({1: 'higher', -1: 'lower', 0: same})[row.sign]}, {how}"
         return cells | {"pair": f"{first} / {second}", "difference": none, "p": none, "outcome": outcome}
     found = row.found
     if found is None:
