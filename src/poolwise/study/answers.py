@@ -113,13 +113,13 @@ def paired(
     ]
 
 
-def each(records: Records, names: Sequence[str], control: Sequence[str], side: str, asked: Ask) -> list[Row]:
-    """Every variant against the control, corrected together."""
-    what, measure, size = asked
-    found = correct([records.difference([name], control, measure, size) for name in names])
+def each(records: Records, names: Sequence[str], control: Sequence[str], side: str, asked: Sequence[Ask]) -> list[Row]:
+    """Every variant against the control, all corrected together."""
+    keys = [(name, ask) for ask in asked for name in names]
+    found = correct([records.difference([name], control, measure, size) for name, (_, measure, size) in keys])
     return [
         Row(f"{name}: {what}", (name, side), measure.unit, measure.good, one)
-        for name, one in zip(names, found, strict=True)
+        for (name, (what, measure, _)), one in zip(keys, found, strict=True)
     ]
 
 

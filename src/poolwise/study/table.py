@@ -130,8 +130,9 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
 def _title(records: Records) -> str:
     quick = ", quick run" if records.header.quick else ""
     done = "" if len(records.runs) >= records.planned else f", {len(records.runs)} of {records.planned} runs"
+    spread = " and 95 % interval" if len(records.header.settings.seeds) >= FEWEST_SEEDS else ""
     return _plain(
-        f"{records.header.data.name}: {wording.plural(records.main, 'training image')}, mean and 95 % interval{quick}{done}"
+        f"{records.header.data.name}: {wording.plural(records.main, 'training image')}, mean{spread}{quick}{done}"
     )
 
 

@@ -37,7 +37,9 @@ def overfitting(records: Records) -> Claim:
         for question, control, side in ((IS_IT_SO, nothing, NONE), (IS_IT_POOLING, strided, STRIDED))
     )
     smallest = min(records.sizes, default=records.main)
-    one = each(records, pooled, nothing, NONE, (f"gap, {smallest:,} images", measures.gap, smallest)) if nothing else []
+    one = (
+        each(records, pooled, nothing, NONE, [(f"gap, {smallest:,} images", measures.gap, smallest)]) if nothing else []
+    )
     caveats = common(records, pooled, measures.gap)
     caveats += _fit(records, pooled, nothing)
     return Claim(
