@@ -237,7 +237,7 @@ def test_purposes_name_who_is_ahead() -> None:
     truth = Truth(error={name: 0.3 for name in MAIN if name != "avg2"})
     found = {purpose.name: purpose for purpose in purposes(*study(truth))}
     accuracy = found["Accuracy"]
-    assert accuracy.answer == "avg2: shown to be ahead of all others."
+    assert accuracy.answer == "avg2: shown to be ahead of all others compared."
     assert [place.name for place in accuracy.places if place.tied] == ["avg2"]
     assert "allconv" not in [place.name for place in accuracy.places]
     nothing = {purpose.name: purpose for purpose in purposes(*study(NOTHING))}

@@ -19,6 +19,7 @@ KINDS = {
     Verdict.HELD: "held", Verdict.IN_PART: "part", Verdict.HELD_NOT: "failed", Verdict.NOT_SHOWN: "open",
     Verdict.NOT_MEASURED: "open",
 }  # fmt: skip
+MANY_SEEDS = 5
 FEW_CLASSES = 12
 """More names than this are counted and folded away."""
 
@@ -109,6 +110,10 @@ def _warnings(records: Records) -> list[str]:
         found.append(
             f"There {'is' if seeds == 1 else 'are'} only {wording.plural(seeds, 'seed')}, so nothing is compared: a difference "
             f"between networks cannot be told from one between seeds. That takes at least {FEWEST_SEEDS}."
+        )
+    elif seeds < MANY_SEEDS:
+        found.append(
+            f"From {seeds} seeds only large differences can be shown: here, \u201cno difference shown\u201d says little."
         )
     bad = sum(1 for run in records.runs if measures.finite(run) is False)
     if bad:

@@ -85,7 +85,7 @@ def _translation_answer(
         )
     parts = []
     for kind, sign in known.items():
-        shown = [row for row in kinds[kind] if row.favour]
+        shown = [row for row in kinds[kind] if row.favour or not sign]
         where = (
             wording.listed([row.what.rsplit(", ", 1)[1].removesuffix(" px") for row in shown]) + " px" if shown else ""
         )
@@ -94,7 +94,7 @@ def _translation_answer(
                 f"for {kind}, answers stayed more often {POOLED} than {side} at some shifts and less often at others"
             )
         elif sign == 0:
-            parts.append(f"for {kind}, no difference was shown at any shift")
+            parts.append(f"for {kind}, no difference was shown ({where})")
         else:
             word = "more" if sign > 0 else "less"
             parts.append(f"for {kind}, answers stayed {word} often {POOLED} than {side} ({where})")
