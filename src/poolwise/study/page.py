@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..messages import refuse
 from . import figures, measures, pictures, wording
@@ -121,23 +122,21 @@ def _warnings(records: Records) -> list[str]:
     return found
 
 
-def _table(records: Records) -> list[dict[str, str]]:
+def _table(records: Records) -> list[dict[str, Any]]:
     """Variants with what they cost and reach."""
-    middle, rows = records.middle, []
+    wanted = [(measures.test_error, " %"), (measures.gap, " points")]
+    if records.middle is not None:
+        wanted += [(measures.crops(records.middle), " %"), (measures.circular(records.middle), " %")]
+    rows: list[dict[str, Any]] = []
     for name, variant in records.variants.items():
-        row = {
+        texts = [wording.estimated(records.estimate(name, one), "share").replace(" %", unit) for one, unit in wanted]
+        rows.append({
             "name": name, "title": variant.title, "family": variant.family, "parameters": f"{variant.parameters:,}",
             "multiply_adds": wording.counted(variant.multiply_adds, "count"), "memory": wording.counted(variant.activation_bytes, "bytes"),
             "train": wording.level(variant.train_ms, "ms"), "infer": wording.level(variant.infer_ms, "ms"),
-            "error": wording.estimated(records.estimate(name, measures.test_error), "share"),
-            "gap": wording.estimated(records.estimate(name, measures.gap), "share").replace(" %", " points"),
-            "crops": "\u2013", "circular": "\u2013",
+            "found": [tuple(text.rstrip(")").partition(" (")[::2]) for text in [*texts, *["\u2013"] * (4 - len(texts))]],
             "seeds": str(len(records.values(name, measures.test_error))),
-        }  # fmt: skip
-        if middle is not None:
-            row["crops"] = wording.estimated(records.estimate(name, measures.crops(middle)), "share")
-            row["circular"] = wording.estimated(records.estimate(name, measures.circular(middle)), "share")
-        rows.append(row)
+        })  # fmt: skip
     return rows
 
 
