@@ -84,6 +84,7 @@ def check(page: str) -> Reader:
     levels = [int(tag[1]) for tag in read.tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
     words = set(re.findall(r"[\w+-]+", " ".join(read.text).lower()))
+    assert not re.search("<built-in|object at 0x", "".join(read.text))
     assert not words & {"nan", "inf", "-inf", "+inf", "none.0", "undefined"}
     return read
 
@@ -126,10 +127,14 @@ def test_every_number_of_the_claims_is_on_the_page(whole: str) -> None:
         for answer in claim.answers:
             assert answer.text in text
             for row in answer.rows:
-                if row.found is not None:
-                    scale = 100 if row.unit == "share" else 1
-                    mean = f"{abs(row.found.mean) * scale:.1f}"
-                    assert re.search(rf"[+\u2212]?{re.escape(mean)}", text), (row.what, mean)
+                if row.found is None:
+                    continue
+                scale, found = (100 if row.unit == "share" else 1), row.found
+                box = text[text.index(claim.measured) :]
+                line = box[box.index(f" {row.what} {row.sides[0]} / {row.sides[1]} ") :][:400]
+                shown = [float(number.replace("\u2212", "-")) for number in re.findall(r"[+\u2212]?\d+\.\d+", line)][:5]
+                wanted = [scale * value for value in (found.first, found.second, found.mean, found.low, found.high)]
+                assert shown == pytest.approx(wanted, abs=0.0501), row.what
         for line in (*claim.strength, *claim.caveats):
             assert line in text
 
@@ -161,32 +166,32 @@ def test_names_cannot_be_markup() -> None:
 def test_a_hundred_classes_and_one_channel_or_three() -> None:
     names = [f"a rather long class name, number {i}, with words in it" for i in range(120)]
     for shape in ((3, 8, 8), (2, 64, 48)):
-        page = render(*study(HOLDS, seeds=3, sizes=(200,), variants=SMALL, classes=names, shape=shape, pictures=True))
+        page = render(
+            *study(HOLDS, seeds=3, sizes=(200,), variants=("max2", "none"), classes=names, shape=shape, pictures=True)
+        )
         check(page)
         assert "120 classes" in page and f"{shape[1]} &times; {shape[2]}" in page
 
 
 def test_missing_variants_and_records() -> None:
-    for variants in (("max2",), ("none",), ("allconv", "convpool"), ("strided", "blur", "none")):
+    for variants in (("max2",), ("allconv", "convpool")):
         check(render(*study(NOTHING, seeds=3, sizes=(300,), variants=variants)))
     head, variants, runs = study(NOTHING, seeds=3, sizes=(300,), variants=SMALL)
     bare = [
         replace(run, crops=None, circular=None, map_change={}, fields={}, probes={}, probes_untrained={})
         for run in runs
     ]
-    check(render(head, variants, bare))
     check(render(replace(head, settings=replace(head.settings, shifts=())), variants, bare))
     check(render(head, [replace(variant, depths=()) for variant in variants], bare))
 
 
 def test_partial_and_quick_studies_say_so() -> None:
     head, variants, runs = study(NOTHING, seeds=3, sizes=(100, 300), variants=SMALL, quick=True)
-    for count in (0, 1, 7):
+    for count in (0, 7):
         page = render(head, variants, runs[:count])
         check(page)
         assert f"incomplete study: {count} of 24 planned runs" in page
         assert "This was a quick run" in page
-    check(render(head, variants[:1], runs[:2]))
 
 
 def test_numbers_that_are_not_finite_are_left_out_and_said() -> None:
@@ -232,7 +237,7 @@ def test_the_table(seeds: int) -> None:
     table.show(*records, Console(file=out, width=120))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 120 or "behind" in text
-    assert text.isascii() or set(text) - set(map(chr, range(128))) <= {"\u2500"}
+    assert set(text) - set(map(chr, range(128))) <= {"\u2500", "\u00b1"}
     for name in (*ALL, *(claim.name for claim in judge(*records))):
         assert name in text
     assert ("nothing is compared" in text) == (seeds == 1)

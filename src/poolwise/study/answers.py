@@ -10,7 +10,7 @@ from .measures import Measure, Records
 from .statistics import FEWEST_SEEDS, Difference, Verdict, correct
 
 __all__ = [
-    "BY_SIGN", "IS_IT_POOLING", "IS_IT_SO", "NONE", "POOLED", "STRIDED", "Answer", "Ask", "Claim", "Row", "common", "direction",
+    "BY_SIGN", "IS_IT_POOLING", "IS_IT_SO", "NONE", "POOLED", "STRIDED", "TIME_MARGIN", "Answer", "Ask", "Claim", "Row", "common", "direction",
     "each", "mean_of", "paired", "seen", "strongest", "told", "why_not",
 ]  # fmt: skip
 
@@ -19,6 +19,10 @@ IS_IT_POOLING = "Against a strided convolution: is it pooling, or any reduction?
 POOLED, NONE, STRIDED = "with pooling", "without reduction", "with strides"
 BY_SIGN = {1: Verdict.HELD, -1: Verdict.HELD_NOT, 0: Verdict.NOT_SHOWN, None: Verdict.IN_PART}
 """From what `direction` gives."""
+
+
+TIME_MARGIN = 0.1
+"""Times are single medians on one machine, without intervals; less than this share of the longer one is not read."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Row:
     def sign(self) -> int:
         """-1 or 1 where a difference is shown, in the direction of the number."""
         if self.counted is not None:
-            return (self.counted[0] > self.counted[1]) - (self.counted[0] < self.counted[1])
+            first, second = self.counted
+            apart = TIME_MARGIN * max(first, second) if self.unit == "ms" else 0.0
+            return (first > second + apart) - (first < second - apart)
         return 0 if self.found is None else self.found.sign
 
     @property
@@ -107,13 +113,13 @@ def paired(
     ]
 
 
-def each(records: Records, names: Sequence[str], control: Sequence[str], side: str, asked: Ask) -> list[Row]:
-    """Every variant against the control, corrected together."""
-    what, measure, size = asked
-    found = correct([records.difference([name], control, measure, size) for name in names])
+def each(records: Records, names: Sequence[str], control: Sequence[str], side: str, asked: Sequence[Ask]) -> list[Row]:
+    """Every variant against the control, all corrected together."""
+    keys = [(name, ask) for ask in asked for name in names]
+    found = correct([records.difference([name], control, measure, size) for name, (_, measure, size) in keys])
     return [
         Row(f"{name}: {what}", (name, side), measure.unit, measure.good, one)
-        for name, one in zip(names, found, strict=True)
+        for (name, (what, measure, _)), one in zip(keys, found, strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..messages import refuse
 
-__all__ = ["COLOURS", "Style", "empty", "inline", "legend", "png", "style_of"]
+__all__ = ["BESIDE", "COLOURS", "LINES", "NAMED", "Style", "empty", "inline", "legend", "png", "style_of"]
 
 # What matplotlib paints with is the light theme; in an SVG each of these is replaced by the page's variable of that name,
 # so none may be equal to another. Light and dark were chosen for 4.5:1 against the page (greys 3:1), and apart for the
@@ -72,13 +72,30 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def inline(key: str, label: str, height: float, paint: Callable[[Any], None]) -> str:
+LINES = (0.72, 0.1, 1.0, 0.3)
+"""Left, right, bottom (with a legend) and top margin in inches."""
+NAMED = (0.85, 0.1, 0.55, 0.3)
+"""Names of variants to the left, no legend."""
+BESIDE = (0.72, 0.95, 0.55, 0.3)
+"""Names of variants to the right."""
+
+
+def inline(
+    key: str,
+    label: str,
+    height: float,
+    paint: Callable[[Any], None],
+    margins: tuple[float, float, float, float] = LINES,
+) -> str:
     """One drawing as an ``<svg>`` element; ``key`` is unique in the page."""
     matplotlib = _matplotlib()
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": key}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))
+        # Fixed, in inches: a layout engine draws everything twice, which is half of the time.
+        left, right, bottom, top = margins
+        figure.subplots_adjust(left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height)
         paint(figure.add_subplot())
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..messages import refuse
 from . import figures, measures, pictures, wording
@@ -19,6 +20,7 @@ KINDS = {
     Verdict.HELD: "held", Verdict.IN_PART: "part", Verdict.HELD_NOT: "failed", Verdict.NOT_SHOWN: "open",
     Verdict.NOT_MEASURED: "open",
 }  # fmt: skip
+MANY_SEEDS = 5
 FEW_CLASSES = 12
 """More names than this are counted and folded away."""
 
@@ -78,17 +80,16 @@ def _row(row: Row) -> dict[str, str]:
     none = "\u2013"
     if row.counted is not None:
         first, second = (wording.counted(value, row.unit) for value in row.counted)
-        outcome = {1: "higher", -1: "lower", 0: "equal"}[row.sign] + (
-            ", timed once" if row.unit == "ms" else ", counted"
-        )
-        return cells | {"values": f"{first} / {second}", "difference": none, "p": none, "outcome": outcome}
+        how, same = ("timed once", "too close to say") if row.unit == "ms" else ("counted", "equal")
+        outcome = f"{({1: 'higher', -1: 'lower', 0: same})[row.sign]}, {how}"
+        return cells | {"pair": f"{first} / {second}", "difference": none, "p": none, "outcome": outcome}
     found = row.found
     if found is None:
-        return cells | {"values": none, "difference": none, "p": none, "outcome": "not compared: too few seeds"}
+        return cells | {"pair": none, "difference": none, "p": none, "outcome": "not compared: too few seeds"}
     half = found.high - found.mean
     first, second = (wording.level(value, row.unit, half=half) for value in (found.first, found.second))
     return cells | {
-        "values": f"{first} / {second}",
+        "pair": f"{first} / {second}",
         "difference": f"{wording.step(found, row.unit)} ({wording.interval(found, row.unit)})",
         "p": f"{wording.probability(found.adjusted)}, {wording.plural(found.n, 'seed')}",
         "outcome": {1: "higher", -1: "lower", 0: Verdict.NOT_SHOWN.value}[found.sign],
@@ -111,29 +112,31 @@ def _warnings(records: Records) -> list[str]:
             f"There {'is' if seeds == 1 else 'are'} only {wording.plural(seeds, 'seed')}, so nothing is compared: a difference "
             f"between networks cannot be told from one between seeds. That takes at least {FEWEST_SEEDS}."
         )
+    elif seeds < MANY_SEEDS:
+        found.append(
+            f"From {seeds} seeds only large differences can be shown: here, \u201cno difference shown\u201d says little."
+        )
     bad = sum(1 for run in records.runs if measures.finite(run) is False)
     if bad:
         found.append(f"{wording.plural(bad, 'run')} gave numbers that are not finite; those numbers are left out.")
     return found
 
 
-def _table(records: Records) -> list[dict[str, str]]:
+def _table(records: Records) -> list[dict[str, Any]]:
     """Variants with what they cost and reach."""
-    middle, rows = records.middle, []
+    wanted = [(measures.test_error, " %"), (measures.gap, " points")]
+    if records.middle is not None:
+        wanted += [(measures.crops(records.middle), " %"), (measures.circular(records.middle), " %")]
+    rows: list[dict[str, Any]] = []
     for name, variant in records.variants.items():
-        row = {
+        texts = [wording.estimated(records.estimate(name, one), "share").replace(" %", unit) for one, unit in wanted]
+        rows.append({
             "name": name, "title": variant.title, "family": variant.family, "parameters": f"{variant.parameters:,}",
             "multiply_adds": wording.counted(variant.multiply_adds, "count"), "memory": wording.counted(variant.activation_bytes, "bytes"),
             "train": wording.level(variant.train_ms, "ms"), "infer": wording.level(variant.infer_ms, "ms"),
-            "error": wording.estimated(records.estimate(name, measures.test_error), "share"),
-            "gap": wording.estimated(records.estimate(name, measures.gap), "share").replace(" %", " points"),
-            "crops": "\u2013", "circular": "\u2013",
+            "found": [tuple(text.rstrip(")").partition(" (")[::2]) for text in [*texts, *["\u2013"] * (4 - len(texts))]],
             "seeds": str(len(records.values(name, measures.test_error))),
-        }  # fmt: skip
-        if middle is not None:
-            row["crops"] = wording.estimated(records.estimate(name, measures.crops(middle)), "share")
-            row["circular"] = wording.estimated(records.estimate(name, measures.circular(middle)), "share")
-        rows.append(row)
+        })  # fmt: skip
     return rows
 
 

@@ -99,7 +99,7 @@ def _ranked(records: Records, name: str, measured: str, measure: Measure, size: 
     elif len(ranking.tied) == len(ranking.order):
         answer = f"No difference shown between any of the {len(ranking.order)} variants."
     elif len(ranking.tied) == 1:
-        answer = f"{ranking.tied[0]}: shown to be ahead of all others."
+        answer = f"{ranking.tied[0]}: shown to be ahead of all others compared."
     else:
         leader, *others = ranking.tied
         answer = f"No difference shown between {leader} and {wording.listed(others)}; all others were shown to be behind {leader}."

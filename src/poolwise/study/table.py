@@ -24,8 +24,11 @@ def show(header: Header, variants: Sequence[Variant], runs: Iterable[Run], conso
 
     kept = list(runs)
     records = Records(header, variants, kept)
-    table = Table(box=box.SIMPLE, pad_edge=False, title=escape(_title(records)), title_justify="left")
+    table = Table(
+        box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title=escape(_title(records)), title_justify="left"
+    )
     table.add_column("variant", no_wrap=True)
+    sign = _between(console.encoding)
     shift = "" if records.middle is None else f"\n{records.middle} px"
     for column in (
         "para-\nmeters",
@@ -36,10 +39,12 @@ def show(header: Header, variants: Sequence[Variant], runs: Iterable[Run], conso
         f"crops %{shift}",
         f"rolled %{shift}",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for name in records.variants:
-        table.add_row(*(escape(_plain(cell)) for cell in _cells(records, name)))
+        table.add_row(*(escape(_plain(cell).replace(BETWEEN, sign)) for cell in _cells(records, name)))
     console.print(table)
+    if any(variant.family != "main" for variant in records.variants.values()):
+        console.print("* a larger network: one more convolution a stage", highlight=False)
     if len(header.settings.seeds) < FEWEST_SEEDS:
         console.print(
             f"{wording.plural(len(header.settings.seeds), 'seed')}: nothing is compared, that takes at least {FEWEST_SEEDS}.",
@@ -125,8 +130,9 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
 def _title(records: Records) -> str:
     quick = ", quick run" if records.header.quick else ""
     done = "" if len(records.runs) >= records.planned else f", {len(records.runs)} of {records.planned} runs"
+    spread = " and 95 % interval" if len(records.header.settings.seeds) >= FEWEST_SEEDS else ""
     return _plain(
-        f"{records.header.data.name}: {wording.plural(records.main, 'training image')}, mean and 95 % interval{quick}{done}"
+        f"{records.header.data.name}: {wording.plural(records.main, 'training image')}, mean{spread}{quick}{done}"
     )
 
 
@@ -136,7 +142,7 @@ def _cells(records: Records, name: str) -> list[str]:
     if records.middle is not None:
         wanted += [measures.crops(records.middle), measures.circular(records.middle)]
     found = [_short(records.estimate(name, measure)) for measure in wanted]
-    title = name if variant.family == "main" else f"{name} (larger)"
+    title = name if variant.family == "main" else f"{name}*"
     counted = (
         wording.counted(variant.multiply_adds, "count")
         .replace(" million", " M")
@@ -151,7 +157,18 @@ def _short(found: Estimate | None) -> str:
     if found is None:
         return "-"
     mean = wording.level(found.mean, "share").removesuffix(" %")
-    return mean if found.high is None else f"{mean} +- {100 * (found.high - found.mean):.1f}"
+    return mean if found.high is None else f"{mean}{BETWEEN}{100 * (found.high - found.mean):.1f}"
+
+
+BETWEEN = "\u00b1"
+
+
+def _between(encoding: str) -> str:
+    try:
+        BETWEEN.encode(encoding)
+    except (LookupError, UnicodeEncodeError):
+        return "+-"
+    return BETWEEN
 
 
 def _plain(text: str) -> str:

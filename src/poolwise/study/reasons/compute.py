@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import wording
-from ..answers import IS_IT_POOLING, IS_IT_SO, Answer, Claim, Row, seen, why_not
+from ..answers import IS_IT_POOLING, IS_IT_SO, TIME_MARGIN, Answer, Claim, Row, seen, why_not
 from ..measures import Records
 from ..statistics import Verdict
 
@@ -17,8 +17,6 @@ COUNTS = (
 )
 STEP = ("Training step", "train_ms", "ms")
 TIMES = (STEP, ("Answering a batch", "infer_ms", "ms"))
-MARGIN = 0.1
-"""Times are single medians on one machine, without intervals; less than this is not read as a difference."""
 
 
 def compute(records: Records) -> Claim:
@@ -41,8 +39,8 @@ def compute(records: Records) -> Claim:
         f"and of answering, for {wording.plural(records.header.settings.batch, 'image')}, median on one thread of this "
         "machine.",
         tuple(answers), tuple(strength),
-        tuple(row for cost in (*COUNTS, STEP) for row in (_rows(records, pooled, nothing[0], cost) if nothing else ())),
-        (f"Times are one median each, without intervals, of this machine and these layers: differences under {MARGIN * 100:.0f} % "
+        (),
+        (f"Times are one median each, without intervals, of this machine and these layers: differences under {TIME_MARGIN * 100:.0f} % "
          "are not read.",),
     )  # fmt: skip
 
@@ -75,9 +73,9 @@ def _ratio(what: str, rows: Sequence[Row]) -> str:
 def _answer(question: str, side: str, every: dict[str, list[Row]]) -> Answer:
     exact = {what: every[what] for what, _, _ in COUNTS}
     signs = {row.favour for rows in exact.values() for row in rows}
-    pairs = {row.sides[0]: _pair(row) for row in every[STEP[0]]}
-    not_faster = [name for name, (own, base) in pairs.items() if own > base * (1 - MARGIN)]
-    slower = [name for name, (own, base) in pairs.items() if own > base * (1 + MARGIN)]
+    timed = every[STEP[0]]
+    not_faster = [row.sides[0] for row in timed if row.favour < 1]
+    slower = [row.sides[0] for row in timed if row.favour < 0]
     if signs == {1}:
         verdict = Verdict.IN_PART if not_faster else Verdict.HELD
         text = f"Every pooling variant needs fewer multiply-adds and less memory than {side}"

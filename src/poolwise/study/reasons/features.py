@@ -63,7 +63,7 @@ def features(records: Records) -> Claim:
         "accuracy rises with depth; if learning is why, untrained features do not rise as much; if pooling is why, networks "
         "without it do not either.",
         (first, second), tuple(told(row, "lower", "higher") for row in (*first.rows, *second.rows) if row.found is not None),
-        tuple(each(records, pooled, nothing, NONE, ("rise per stage", rise, None))) if nothing else (),
+        tuple(each(records, pooled, nothing, NONE, [("rise per stage", rise, None)])) if nothing else (),
         (*common(records, pooled, rise), "A linear classifier measures how well classes lie apart, which is one side of "
                "\u2018high level\u2019; look at the patches for the other."),
     )  # fmt: skip

@@ -55,7 +55,7 @@ def field(records: Records) -> Claim:
         if row.found is not None
     ]
     one = (
-        each(records, pooled, nothing, NONE, (f"effective field after training, {deepest}", *ask[0][1:]))
+        each(records, pooled, nothing, NONE, [(f"effective field after training, {deepest}", *ask[0][1:])])
         if nothing and ask
         else []
     )

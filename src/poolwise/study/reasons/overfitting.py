@@ -37,7 +37,9 @@ def overfitting(records: Records) -> Claim:
         for question, control, side in ((IS_IT_SO, nothing, NONE), (IS_IT_POOLING, strided, STRIDED))
     )
     smallest = min(records.sizes, default=records.main)
-    one = each(records, pooled, nothing, NONE, (f"gap, {smallest:,} images", measures.gap, smallest)) if nothing else []
+    one = (
+        each(records, pooled, nothing, NONE, [(f"gap, {smallest:,} images", measures.gap, smallest)]) if nothing else []
+    )
     caveats = common(records, pooled, measures.gap)
     caveats += _fit(records, pooled, nothing)
     return Claim(
@@ -83,7 +85,8 @@ def _overfitting_answer(
     if smaller and not gained and not lost:
         parts.append("the test error was not shown to be lower there, so the smaller gap is not shown to be a gain")
     if not parts:
-        parts.append(f"No difference in the gap was shown {POOLED} and {side}, at any number of images")
+        asked_at = where([gap.measured for gap in gaps])
+        parts.append(f"No difference in the gap was shown {POOLED} and {side}, at {wording.listed(asked_at)} images")
     verdict = Verdict.NOT_SHOWN
     if smaller and larger:
         verdict = Verdict.IN_PART

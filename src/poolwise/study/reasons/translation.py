@@ -41,14 +41,15 @@ def translation(records: Records) -> Claim:
     middle = records.middle
     one: list[Row] = []
     if middle is not None and strided:
-        for what, measure in (("crops", measures.crops(middle)), ("rolled", measures.circular(middle))):
-            one += each(records, pooled, strided, STRIDED, (f"same answer, {what}, {middle} px", measure, None))
+        kinds = (("crops", measures.crops(middle)), ("rolled", measures.circular(middle)))
+        asked: list[Ask] = [(f"same answer, {what}, {middle} px", measure, None) for what, measure in kinds]
+        one = each(records, pooled, strided, STRIDED, asked)
     caveats = common(records, pooled, measures.crops(middle or 0))
     caveats.append(
         "Every network averages over its last map before the answer, which forgives shifts by itself; asked is what "
         "reducing in between adds or takes."
     )
-    caveats.append("Right or wrong does not count here, only whether the answer stays: see the test errors beside it.")
+    caveats += _errors(records, ((POOLED, pooled), (NONE, nothing), (STRIDED, strided)))
     return Claim(
         "translation", "Translation", "Pooling makes answers less dependent on where things are.",
         "Share of test images whose answer stays: for two random crops at most so many pixels apart (as Zhang 2019), and for "
@@ -84,7 +85,7 @@ def _translation_answer(
         )
     parts = []
     for kind, sign in known.items():
-        shown = [row for row in kinds[kind] if row.favour]
+        shown = [row for row in kinds[kind] if row.favour or not sign]
         where = (
             wording.listed([row.what.rsplit(", ", 1)[1].removesuffix(" px") for row in shown]) + " px" if shown else ""
         )
@@ -93,7 +94,7 @@ def _translation_answer(
                 f"for {kind}, answers stayed more often {POOLED} than {side} at some shifts and less often at others"
             )
         elif sign == 0:
-            parts.append(f"for {kind}, no difference was shown at any shift")
+            parts.append(f"for {kind}, no difference was shown ({where})")
         else:
             word = "more" if sign > 0 else "less"
             parts.append(f"for {kind}, answers stayed {word} often {POOLED} than {side} ({where})")
@@ -106,3 +107,14 @@ def _translation_answer(
         verdict = Verdict.HELD_NOT if -1 in signs else Verdict.NOT_SHOWN
     text = "; ".join(parts) + "."
     return Answer(question, verdict, text[0].upper() + text[1:], tuple(rows))
+
+
+def _errors(records: Records, groups: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """Whoever says the same of everything is perfectly steady, so the errors belong beside."""
+    levels = []
+    for side, names in groups:
+        values, _ = records.group(names, measures.test_error)
+        if values:
+            levels.append(f"{side} {wording.level(sum(values.values()) / len(values), 'share')}")
+    text = "Only whether the answer stays counts here, not whether it is right, and a network that gives few different answers is steady."
+    return [f"{text} Test errors: {', '.join(levels)}." if levels else text]
