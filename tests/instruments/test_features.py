@@ -83,6 +83,22 @@ def test_fields_that_leave_the_image_are_marked():
     np.testing.assert_array_equal(other.pixels[0], np.array(expected))
 
 
+def test_of_a_layer_that_runs_twice_the_first_time_counts():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, bias=False)
+            nn.init.ones_(self.conv.weight)
+
+        def forward(self, x):
+            return self.conv(self.conv(x))
+
+    x = torch.zeros(1, 1, 9, 9)
+    x[0, 0, 5, 5] = 1
+    (patch,) = top_patches(Twice(), "conv", x)[0].patches
+    assert patch.position == (3, 3) and patch.activation == 1 and patch.box == ((3, 6), (3, 6))
+
+
 def test_along_one_axis():
     model = nn.Sequential(pt.MaxPool1d(3))
     x = torch.zeros(1, 1, 9)

@@ -107,8 +107,10 @@ def test_shifts_that_do_not_fit(shift):
 def test_refusals():
     with pytest.raises(ValueError, match="no such layer"):
         map_change(nn.Sequential(nn.Identity()), images(), [1], ["1"])
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="not a map"):
         map_change(nn.Sequential(nn.Flatten()), images(), [1], ["0"], aligned=True)
+    with pytest.raises(ValueError, match="not known"):
+        map_change(nn.Sequential(pt.AdaptiveAvgPool2d(3)), images(), [1], ["0"], aligned=True)
     with pytest.raises(ValueError, match="no such operator"):
         operator_change(images(), 2, 2, [1], ["maximum"])
     with pytest.raises(ValueError, match="not images"):

@@ -139,7 +139,7 @@ def module_named(where: str, model: Any, layer: Any) -> Any:
 
 @contextmanager
 def captured(where: str, model: Any, layers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The outputs of layers by name, filled whenever the model runs; of a layer that runs twice, the last."""
+    """The outputs of layers by name, filled when the model runs; of a layer that runs twice, the first."""
     found: dict[str, Any] = {}
 
     def keep(name: str) -> Any:
@@ -149,7 +149,8 @@ def captured(where: str, model: Any, layers: Sequence[str]) -> Iterator[dict[str
                     where, "a layer's output is not one tensor", got=f"{type(y).__name__} from layer {name}",
                     expected="a tensor", hint="a layer inside it",
                 )  # fmt: skip
-            found[name] = y.clone()  # the next layer may write over it, as ReLU(inplace=True) does
+            if name not in found:
+                found[name] = y.clone()  # the next layer may write over it, as ReLU(inplace=True) does
 
         return hook
 
