@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -59,8 +60,14 @@ def add_command(commands: Any) -> None:
         "--seeds", type=_count, default=3, metavar="N", help="overfitting: networks per size (default 3)"
     )
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="images per training step (default 64)")
-    parser.add_argument("--rate", type=float, default=1e-3, metavar="R", help="learning rate (default 0.001)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, batches and crops (default 0)")
+    parser.add_argument("--rate", type=_rate, default=1e-3, metavar="R", help="learning rate (default 0.001)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of weights, batches and crops (default 0)")
+    parser.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="torch's threads; on a busy machine small networks are fastest in one",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where measure.json and pictures go")
     add_json(parser)
     parser.set_defaults(run=run)
@@ -78,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from . import models
     from .measured import Measurement
 
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     model = models.load(args.model)
     measurement = Measurement(args, model, _factory(args.model, model), _data(args))
@@ -192,10 +201,28 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or not 0 < int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+def _whole(text: str, lowest: int) -> int:
+    if not text.strip().isdecimal() or not lowest <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -53,6 +53,10 @@ class Measurement:
         self.layers = tuple(args.layers or dict.fromkeys(last))
         outputs = next(maps("measure", model, one, self.layers, 1))
         self.corners = {name: (0,) * (y.ndim - 2) for name, y in outputs.items() if y.ndim == one.ndim}
+        total = len(self.train[0])
+        self.sizes = args.sizes or sorted({max(1, total // 16), max(1, total // 4), total})
+        if "overfitting" in args.what and self.sizes[-1] > total:
+            raise CommandError(f"--sizes {self.sizes[-1]} is more than the {total:,} training images there are", 2)
         if {"shifts", "consistency"} & set(args.what):
             for shift in args.shifts:
                 check_shift("measure", shift, one.shape[2:])
@@ -146,11 +150,9 @@ class Measurement:
         }
 
     def _overfitting(self) -> list[dict[str, Any]]:
-        total = len(self.train[0])
-        sizes = self.args.sizes or sorted({max(1, total // 16), max(1, total // 4), total})
         seeds = range(self.args.seed, self.args.seed + self.args.seeds)
         points = tools.learning_curve(
-            self.factory, self.train, self.test, sizes, seeds,
+            self.factory, self.train, self.test, self.sizes, seeds,
             steps=self.args.train or STEPS, batch=self.args.batch, rate=self.args.rate,
         )  # fmt: skip
         return [point.as_dict() for point in points]
