@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import arguments, explain, image, info, study
+from . import arguments, explain, image, info, measure, study
 from .output import CommandError, one_line
 
 __all__ = ["main"]
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     image.add_command(commands)
     explain.add_command(commands)
     info.add_commands(commands)
+    measure.add_command(commands)
     arguments.add_demo_command(commands)
     arguments.add_bench_command(commands)
     study.add_command(commands)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..messages import refuse
-from .networks import as_images, captured, check_model, evaluating, layer_names, map_from, module_named, run
+from .networks import as_images, captured, evaluating, map_from, map_shapes, module_named, run
 from .places import box_of
 
 __all__ = ["THRESHOLD", "EffectiveField", "effective_field", "field_picture"]
@@ -103,7 +103,7 @@ def effective_field(model: Any, images: Any, layer: str | None = None, batch: in
 
     where = "effective_field"
     x = as_images(where, model, images)
-    name = last_map(where, model, x) if layer is None else layer
+    name = _last_map(where, model, x) if layer is None else layer
     module_named(where, model, name)
     total = torch.zeros(x.shape[2:], dtype=torch.float64, device=x.device)
     unit: tuple[int, ...] = ()
@@ -137,34 +137,14 @@ def effective_field(model: Any, images: Any, layer: str | None = None, batch: in
     return EffectiveField(name, field, unit, int((field > THRESHOLD).sum()), theoretical, len(x))
 
 
-def last_map(where: str, model: Any, x: Any) -> str:
-    """The last module that gives a map of more than one position."""
-    import torch
-
-    check_model(where, model)
-    order: list[str] = []
-
-    def keep(name: str) -> Any:
-        def hook(module: Any, args: Any, y: Any) -> None:
-            if getattr(y, "ndim", 0) == x.ndim and math.prod(y.shape[2:]) > 1:
-                order.append(name)
-
-        return hook
-
-    leaves = [(name, module) for name, module in layer_names(model).items() if not any(module.children())]
-    handles = [module.register_forward_hook(keep(name)) for name, module in leaves]
-    try:
-        with evaluating(model), torch.no_grad():
-            run(where, model, x[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
+def _last_map(where: str, model: Any, x: Any) -> str:
+    order = map_shapes(where, model, x)
     if not order:
         raise refuse(
             where, "no layer gives a map", got=f"images of shape {tuple(x.shape)}",
             expected="a layer whose output has spatial axes longer than 1", hint="layer=...",
         )  # fmt: skip
-    return order[-1]
+    return order[-1][0]
 
 
 def field_picture(field: np.ndarray, title: str = "") -> bytes:

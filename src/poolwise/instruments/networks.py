@@ -6,6 +6,7 @@ All refusals of a network, a layer or images that do not fit are worded here, on
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from ..messages import refuse, refuse_type, shown
 
 __all__ = [
-    "as_images", "as_labels", "captured", "check_model", "check_shift", "evaluating", "layer_names", "map_from", "maps",
+    "as_images", "as_labels", "captured", "check_model", "check_shift", "evaluating", "layer_names", "map_from", "map_shapes", "maps",
     "module_named", "plain", "predictions", "run", "scores",
 ]  # fmt: skip
 
@@ -138,7 +139,7 @@ def module_named(where: str, model: Any, layer: Any) -> Any:
 
 @contextmanager
 def captured(where: str, model: Any, layers: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The outputs of layers by name, filled whenever the model runs; of a layer that runs twice, the last."""
+    """The outputs of layers by name, filled when the model runs; of a layer that runs twice, the first."""
     found: dict[str, Any] = {}
 
     def keep(name: str) -> Any:
@@ -148,7 +149,8 @@ def captured(where: str, model: Any, layers: Sequence[str]) -> Iterator[dict[str
                     where, "a layer's output is not one tensor", got=f"{type(y).__name__} from layer {name}",
                     expected="a tensor", hint="a layer inside it",
                 )  # fmt: skip
-            found[name] = y.clone()  # the next layer may write over it, as ReLU(inplace=True) does
+            if name not in found:
+                found[name] = y.clone()  # the next layer may write over it, as ReLU(inplace=True) does
 
         return hook
 
@@ -187,6 +189,30 @@ def maps(where: str, model: Any, x: Any, layers: Sequence[str], batch: int) -> I
             found.clear()
             run(where, model, part)
             yield {name: _of(where, found, name) for name in layers}
+
+
+def map_shapes(where: str, model: Any, x: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """The innermost modules that give maps of more than one position, in the order in which they run, and the shapes."""
+    import torch
+
+    order: list[tuple[str, tuple[int, ...]]] = []
+
+    def keep(name: str) -> Any:
+        def hook(module: Any, args: Any, y: Any) -> None:
+            if getattr(y, "ndim", 0) == x.ndim and math.prod(y.shape[2:]) > 1:
+                order.append((name, tuple(y.shape[1:])))
+
+        return hook
+
+    leaves = [(name, module) for name, module in layer_names(model).items() if not any(module.children())]
+    handles = [module.register_forward_hook(keep(name)) for name, module in leaves]
+    try:
+        with evaluating(model), torch.no_grad():
+            run(where, model, x[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return order
 
 
 def map_from(where: str, x: Any, found: dict[str, Any], name: str) -> Any:

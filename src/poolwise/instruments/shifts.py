@@ -182,12 +182,13 @@ def _relative(old: Any, new: Any) -> np.ndarray:
     return np.divide(change, size, out=np.where(change > 0, np.inf, 0.0), where=size > 0)
 
 
-def _jump(where: str, model: Any, x: Any, layer: str) -> tuple[int, ...]:
-    jump = jump_of(model, tuple(x.shape), layer)
+def _jump(where: str, model: Any, x: Any, layer: str) -> tuple[Any, ...]:
+    one = map_from(where, x, next(maps(where, model, x[:1], [layer], 1)), layer)
+    jump = jump_of(model, tuple(x.shape), layer, tuple(one.shape[2:]))
     if jump is None:
         raise refuse(
             where, "how far a layer's map should move is not known", got=f"layer {layer!r}",
-            expected="a layer that trace gives a reduction", hint="aligned=False",
+            expected="evenly spaced units", hint="aligned=False",
         )  # fmt: skip
     return jump
 
