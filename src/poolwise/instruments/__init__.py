@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .consistency import Consistency, compass, consistency
-from .trace import Layer, Trace, trace, undecimated
+from .tracing import Layer, Trace, inspect, trace
 
-__all__ = ["Consistency", "Layer", "Trace", "compass", "consistency", "trace", "undecimated"]
+__all__ = ["Consistency", "Layer", "Trace", "compass", "consistency", "inspect", "trace"]
