@@ -41,9 +41,14 @@ def groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]]:
     return found
 
 
-def reshaped(axis: Axis, before: Shape, after: Shape) -> Axis:
+def reshaped(reach: Reach, before: Shape, after: Shape) -> Reach:
     """`view`, `reshape`, `flatten`: elements stay in order."""
     parts = groups(before, after)
+    along = [axis.grid.dim for axis in reach if axis.grid is not None]
+    return tuple(_reshaped(axis, before, after, parts, along) for axis in reach)
+
+
+def _reshaped(axis: Axis, before: Shape, after: Shape, parts: Any, along: list[int]) -> Axis:
 
     def reshape(array: Tensor) -> Tensor:
         full, wanted = list(array.shape), [1] * len(after)
@@ -56,11 +61,16 @@ def reshaped(axis: Axis, before: Shape, after: Shape) -> Axis:
         return compact(array.expand(full).reshape(wanted))
 
     found = axis.each(reshape)
-    return found.on(None if axis.grid is None else _regrouped(axis.grid, before, after, parts))
+    if axis.grid is None:
+        return found
+    ins, outs = next((ins, outs) for ins, outs in parts if axis.grid.dim in ins)
+    return found.on(_regrouped(axis.grid, before, after, ins, outs, sum(dim in ins for dim in along) > 1))
 
 
-def _regrouped(grid: Grid, before: Shape, after: Shape, parts: Any) -> Grid | None:
-    ins, outs = next((ins, outs) for ins, outs in parts if grid.dim in ins)
+def _regrouped(
+    grid: Grid, before: Shape, after: Shape, ins: list[int], outs: list[int], crowded: bool
+) -> Grid | None:
+    """`crowded`: other axes of the input run along these dimensions too."""
     wide_in = [d for d in ins if before[d] > 1 or d == grid.dim]
     wide_out = [d for d in outs if after[d] > 1] or outs[:1]
     if not wide_out:
@@ -69,9 +79,8 @@ def _regrouped(grid: Grid, before: Shape, after: Shape, parts: Any) -> Grid | No
         return grid._replace(dim=wide_out[0])
     if len(wide_out) == 1:  # flattened
         inner = math.prod(before[d] for d in ins if d > grid.dim)
-        if wide_in[0] == grid.dim:
-            whole = grid.inner * inner if grid.folded else grid.period * inner
-            return grid._replace(dim=wide_out[0], inner=whole) if grid.folded else grid._replace(dim=wide_out[0], period=whole)
+        if wide_in[0] == grid.dim and not grid.folded and not crowded:
+            return grid._replace(dim=wide_out[0], period=grid.period * inner)
         length = grid.length if grid.folded else before[grid.dim]
         return grid._replace(dim=wide_out[0], inner=grid.inner * inner, length=length)
     if len(wide_in) > 1:

@@ -106,7 +106,7 @@ class Axis:
 
     def start(self) -> int | None:
         """Where the field of the first element begins, padding counted."""
-        if not self.even or self.grid is None or self.grid.folded:
+        if not self.even or self.grid is None:
             return None
         first = self.padded_first
         if first.shape[self.grid.dim] > 1:

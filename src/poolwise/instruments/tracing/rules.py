@@ -145,7 +145,8 @@ def reshape(call: Call) -> Answer:
     before, after = tuple(call.a[first].shape), tuple(call.outs[0].shape)
     if call.a.get("dtype") is not None and before != after:
         return [_all(call.parts(), call.outs[0])]
-    return _each(call.reach(first), lambda axis: movement.reshaped(axis, before, after))
+    reach = call.reach(first)
+    return None if reach is None else movement.reshaped(reach, before, after)
 
 
 @rule("cat", "stack", "concat", "concatenate")
@@ -194,7 +195,7 @@ def picked(call: Call) -> Answer:
     others = [reach for tensor in call.tensors() if tensor is not x and (reach := call.read(tensor)) is not None]
     reach = call.read(x)
     if others or reach is None or out.device.type == "meta":
-        return [_all(call.parts(), out)]
+        return []
     options = {name: _on_cpu(value) for name, value in call.a.items() if name != "self"}
     dims = {"aten.index_select": call.dims, "aten.repeat_interleave": call.dims}.get(call.name)
     along = dims() if dims is not None and call.a.get("dim") is not None else None

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from . import windows
+from .merging import merged
+from .movement import joined_of, reshaped, viewed
 from .reach import Axis, Reach, Taps, through
-from .rules import Answer, Call, _each, rule
+from .rules import Answer, Call, rule
 from .windows import each
 
 __all__: list[str] = []
 
 Tensor = torch.Tensor
+MOST_TAPS = 256
+"""Of a window that is laid out tap by tap."""
 
 
 def slide(reach: Reach | None, shape: Sequence[int], dims: Sequence[int], taps: Sequence[Taps]) -> Reach | None:
@@ -119,51 +125,48 @@ for _name in ("nearest_exact1d", "nearest_exact2d", "nearest_exact3d", "bilinear
     rule(f"_upsample_{_name}")(resized)
 
 
+def _squares(call: Call) -> tuple[tuple[int, ...], ...]:
+    return tuple(each(call.a[name], 2) for name in ("kernel_size", "stride", "padding", "dilation"))
+
+
 @rule("im2col")
 def im2col(call: Call) -> Answer:
-    """Windows as columns; a tap is taken to see what its whole window sees."""
-    x, a = call.a["self"], call.a
-    rank = 2
-    window, dilation, padding, stride = (each(a[n], rank) for n in ("kernel_size", "dilation", "padding", "stride"))
-    dims = [x.ndim - 2, x.ndim - 1]
+    """Windows as columns: for every tap a map of what it sees."""
+    x, reach = call.a["self"], call.reach("self")
+    window, stride, padding, dilation = _squares(call)
+    if reach is None or math.prod(window) > MOST_TAPS:
+        return []
+    dims, channel = [x.ndim - 2, x.ndim - 1], x.ndim - 3
     taps = windows.convolved(x.shape[-2:], window, stride, padding, dilation)
-    reach = slide(call.reach("self"), x.shape, dims, taps)
-    sizes = [int(t.exact.shape[0]) for t in taps]
-    merged = tuple(axis.each(lambda array: _all_channels(array, x.ndim - 3)) for axis in reach or ())
-    return _flattened(merged, (*x.shape[:-3], 1, *sizes)) if reach is not None else None
+    lengths = [t.exact.shape[0] for t in taps]
+    maps = []
+    for at in itertools.product(*map(range, window)):
+        one = [windows.tap(n, m, s, p - d * i) for n, m, s, p, d, i in zip(x.shape[-2:], lengths, stride, padding, dilation, at, strict=True)]
+        maps.append((slide(reach, x.shape, dims, one), (*x.shape[:-2], *lengths)))
+    stacked = joined_of(maps, channel + 1, (*x.shape[:-2], len(maps), *lengths), True)
+    return None if stacked is None else reshaped(stacked, (*x.shape[:-2], len(maps), *lengths), call.outs[0].shape)
 
 
 @rule("col2im")
 def col2im(call: Call) -> Answer:
-    """Windows laid back where they came from."""
-    x, a, out = call.a["self"], call.a, call.outs[0]
-    window, dilation, padding, stride = (each(a[n], 2) for n in ("kernel_size", "dilation", "padding", "stride"))
-    laid = windows.convolved(out.shape[-2:], window, stride, padding, dilation)
-    sizes = [int(t.exact.shape[0]) for t in laid]
-    if call.reach("self") is None:
-        return None
-    from .movement import reshaped
-
-    reach = tuple(axis.each(lambda array: _all_channels(array, x.ndim - 2)) for axis in call.reach("self") or ())
-    apart = (*x.shape[:-2], 1, *sizes)
-    flat = (*x.shape[:-2], 1, x.shape[-1])
-    unfolded = tuple(reshaped(axis, flat, apart) for axis in reach)
-    taps = [
-        windows.adjoint(n, m, k, s, p, d)
-        for n, m, k, s, p, d in zip(sizes, out.shape[-2:], window, stride, padding, dilation, strict=True)
-    ]
-    return slide(unfolded, apart, [out.ndim - 2, out.ndim - 1], taps)
-
-
-def _all_channels(array: Tensor, dim: int) -> Tensor:
-    return array.amin(dim, keepdim=True)
-
-
-def _flattened(reach: Reach, shape: tuple[int, ...]) -> Reach | None:
-    from .movement import reshaped
-
-    after = (*shape[:-2], shape[-2] * shape[-1])
-    return _each(reach, lambda axis: reshaped(axis, shape, after))
+    """Windows laid back where they came from, and added."""
+    x, reach, out = call.a["self"], call.reach("self"), call.outs[0]
+    window, stride, padding, dilation = _squares(call)
+    if reach is None or math.prod(window) > MOST_TAPS:
+        return []
+    lengths = [t.exact.shape[0] for t in windows.convolved(out.shape[-2:], window, stride, padding, dilation)]
+    taps = math.prod(window)
+    apart = (*x.shape[:-2], x.shape[-2] // taps, taps, *lengths)
+    reach, parts = reshaped(reach, x.shape, apart), []
+    for number, at in enumerate(itertools.product(*map(range, window))):
+        own = viewed(reach, apart, lambda array, number=number: array.select(-3, number), 0)
+        shape = (*apart[:-3], *lengths)
+        laid = [
+            windows.adjoint(n, m, 1, s, p - d * i, d)
+            for n, m, s, p, d, i in zip(lengths, out.shape[-2:], stride, padding, dilation, at, strict=True)
+        ]
+        parts.append((slide(own, shape, [out.ndim - 2, out.ndim - 1], laid), tuple(out.shape)))
+    return merged([(part, shape) for part, shape in parts if part is not None], out.shape)
 
 
 def counted(call: Call) -> Any:

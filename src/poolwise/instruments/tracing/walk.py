@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 __all__ = ["Frame", "Walker", "bound", "left_as_it_was", "short", "strided"]
@@ -76,15 +76,14 @@ class Walker(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func.namespace == "prim":  # a question about a tensor without memory
+            return func(*args, **kwargs)
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             # Seen in inference mode only, where nothing has taken it apart yet.
             with self:
                 return func.decompose(*args, **kwargs)
         self.count += 1
         return self.operate(func, args, kwargs)
-
-    def __enter__(self) -> Any:
-        return super().__enter__()
 
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
@@ -116,7 +115,8 @@ class Walker(TorchDispatchMode):
             self.stack.append(frame)
             self.last_name = frame.name
             if not inside:
-                self.begin(frame)
+                with _disable_current_modes():  # what is worked out here is none of the network's operations
+                    self.begin(frame)
 
         return start
 
@@ -126,7 +126,8 @@ class Walker(TorchDispatchMode):
                 frame = self.stack.pop()
                 if frame.module is module:
                     if not frame.notes["inner"]:
-                        self.end(frame, result)
+                        with _disable_current_modes():
+                            self.end(frame, result)
                     break
 
         return stop

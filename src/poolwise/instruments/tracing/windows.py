@@ -68,6 +68,13 @@ def adjoint(size: int, outputs: int, window: int, stride: int, padding: int, dil
     return Taps(origin.clamp(0, max(size - 1, 0)), real, origin, divides, (stride, 1))
 
 
+def tap(size: int, outputs: int, stride: int, padding: int) -> Taps:
+    """One tap of every window."""
+    at = (stride * torch.arange(outputs) - padding)[:, None]
+    real = (at >= 0) & (at < size)
+    return Taps(at.clamp(0, max(size - 1, 0)), real, at, torch.ones_like(real), (1, stride))
+
+
 @lru_cache(maxsize=512)
 def resized(op: Any, rank: int, size: int, outputs: int, corners: bool | None, scale: float | None) -> Taps | None:
     """What a resizing reads, found by resizing the unit vectors; `None` where that would be a large table."""
