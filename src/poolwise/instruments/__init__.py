@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .consistency import Consistency, compass, consistency
-from .tracing import Layer, Trace, inspect, trace
+from .tracing import Layer, Trace, Undecimated, inspect, trace
 
-__all__ = ["Consistency", "Layer", "Trace", "compass", "consistency", "inspect", "trace"]
+__all__ = ["Consistency", "Layer", "Trace", "Undecimated", "compass", "consistency", "inspect", "trace"]

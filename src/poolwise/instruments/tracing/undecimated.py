@@ -8,7 +8,10 @@ would need. Whatever else does not fit ends the run, and the figures end there t
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -44,7 +47,7 @@ def run(model: Any, args: Any, kwargs: Any, recorder: Recorder) -> Undecimated:
     stopped, layers = None, recorder.layers
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     try:
-        with fake:
+        with _quiet(), fake:
             args, kwargs = tree_map(lambda x: fake.from_tensor(x) if isinstance(x, torch.Tensor) else x, (args, kwargs))
             with follower.hooked(), follower:
                 model(*args, **kwargs)
@@ -63,6 +66,17 @@ def run(model: Any, args: Any, kwargs: Any, recorder: Recorder) -> Undecimated:
         ),
         strides=follower.strides, enlarged=tuple(dict.fromkeys(follower.enlarged)), stopped=stopped,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch logs what does not fit, with its traceback, before it says so."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class _Follower(Walker):

@@ -88,13 +88,13 @@ class Walker(TorchDispatchMode):
     @contextlib.contextmanager
     def hooked(self) -> Iterator[None]:
         """With hooks that say which module runs."""
+        whole = tuple(f"{name}." for name, module in self.model.named_modules() if isinstance(module, WHOLE))
         for name, module in self.model.named_modules():
+            if name.startswith(whole):
+                continue
             if module is self.model and any(module.children()):
                 continue
             leaf = isinstance(module, WHOLE) or not any(module.children())
-            inside = any(name.startswith(f"{outer}.") for outer, _ in self._whole())
-            if inside:
-                continue
             label = name or type(module).__name__
             self._handles.append(module.register_forward_pre_hook(self._start(label, leaf)))
             self._handles.append(module.register_forward_hook(self._stop()))
@@ -103,9 +103,6 @@ class Walker(TorchDispatchMode):
         finally:
             for handle in self._handles:
                 handle.remove()
-
-    def _whole(self) -> list[tuple[str, Any]]:
-        return [(name, module) for name, module in self.model.named_modules() if isinstance(module, WHOLE)]
 
     def _start(self, name: str, leaf: bool) -> Any:
         def start(module: Any, args: Any) -> None:
