@@ -9,12 +9,12 @@ from .features import Patch, UnitPatches, patch_sheet, top_patches
 from .intervals import Estimate
 from .probe import linear_probe
 from .shifts import map_change, operator_change
-from .trace import Layer, Trace, trace, undecimated
+from .tracing import Layer, Trace, Undecimated, inspect, trace
 from .training import errors, fit
 
 __all__ = [
-    "Agreement", "Consistency", "CurvePoint", "EffectiveField", "Estimate", "Layer", "Patch", "Trace", "UnitPatches",
-    "balanced_order", "circular_consistency", "compass", "consistency", "crop_consistency", "effective_field", "errors",
-    "field_picture", "fit", "learning_curve", "linear_probe", "map_change", "operator_change", "patch_sheet",
-    "top_patches", "trace", "undecimated",
+    "Agreement", "Consistency", "CurvePoint", "EffectiveField", "Estimate", "Layer", "Patch", "Trace", "Undecimated",
+    "UnitPatches", "balanced_order", "circular_consistency", "compass", "consistency", "crop_consistency",
+    "effective_field", "errors", "field_picture", "fit", "inspect", "learning_curve", "linear_probe", "map_change",
+    "operator_change", "patch_sheet", "top_patches", "trace",
 ]  # fmt: skip

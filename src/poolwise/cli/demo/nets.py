@@ -14,7 +14,7 @@ from torch import nn
 
 from ... import torch as pool_layers
 from ...data import ImageSet
-from ...instruments import Trace, compass, consistency, trace, undecimated
+from ...instruments import Trace, Undecimated, compass, consistency, trace
 
 __all__ = ["KINDS", "Outcome", "Settings", "build", "examine", "one_thread", "train"]
 
@@ -47,7 +47,7 @@ class Outcome:
     kind: str
     title: str
     trace: Trace
-    without_reduction: Trace | None
+    without_reduction: Undecimated | None
     """The same layers with every pooling stride at 1."""
     losses: list[float] = field(default_factory=list)
     train_accuracy: float = 0.0
@@ -123,8 +123,8 @@ def train(kind: str, data: ImageSet, settings: Settings, tick: Callable[[], Any]
     model = build(kind, len(data.classes))
     x, y = _tensors(data.train_images, data.train_labels, settings.train_images)
     shape = (1, *data.shape)
-    reduced = None if kind == "strided" else trace(undecimated(model), shape)
-    outcome = Outcome(kind, KINDS[kind], trace(model, shape), reduced)
+    found = trace(model, shape, undecimated=kind != "strided")
+    outcome = Outcome(kind, KINDS[kind], found, found.undecimated)
     optimizer = torch.optim.Adam(model.parameters(), settings.rate)
     steps = -(-len(x) // settings.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)
