@@ -20,7 +20,7 @@ $(VENV)/.tools: requirements-dev.txt
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
-	$(BIN)/python -m pip install --quiet --no-build-isolation '.[torch,image,demo]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation '.[torch,image,demo,study]'
 	touch $@
 
 demo: $(VENV)/.installed

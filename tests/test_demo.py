@@ -94,7 +94,7 @@ def test_the_tables_on_the_terminal(quick, capsys):
 
 def test_digits_are_real_and_the_parts_are_apart():
     digits = data.mnist5k()
-    assert digits.train_images.shape == (4000, 28, 28) and digits.test_images.shape == (1000, 28, 28)
+    assert digits.train_images.shape == (4000, 1, 28, 28) and digits.test_images.shape == (1000, 1, 28, 28)
     assert sorted(set(digits.test_labels.tolist())) == list(range(10))
     train = {image.tobytes() for image in digits.train_images}
     assert len(train) == 4000 and not any(image.tobytes() in train for image in digits.test_images)
@@ -102,7 +102,7 @@ def test_digits_are_real_and_the_parts_are_apart():
 
 def test_what_is_missing_is_named(tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "demo")
-    monkeypatch.setattr(data, "FASHION", tmp_path)
+    monkeypatch.setattr("poolwise.data.sets.FASHION", tmp_path)
     monkeypatch.delenv("POOLWISE_DATA", raising=False)
     assert main(["demo", "--data", "fashion-mnist", "--out", out]) == 1
     assert "dataset-fashion-mnist" in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_fashion_mnist_from_its_files(tmp_path, monkeypatch):
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(body))
     monkeypatch.setenv("POOLWISE_DATA", str(tmp_path))
     found = data.fashion_mnist()
-    assert found.train_images.shape == (5, 28, 28) and np.array_equal(found.test_labels, [0, 1, 2])
+    assert found.train_images.shape == (5, 1, 28, 28) and np.array_equal(found.test_labels, [0, 1, 2])
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(struct.pack(">IIII", 0x803, 9, 28, 28)))
     with pytest.raises(ValueError, match="IDX"):
         data.fashion_mnist()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from . import arguments, explain, image, info
+from . import arguments, explain, image, info, inspect, measure, study
 from .output import CommandError, one_line
 
 __all__ = ["main"]
@@ -44,9 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     image.add_command(commands)
     explain.add_command(commands)
+    inspect.add_command(commands)
     info.add_commands(commands)
+    measure.add_command(commands)
     arguments.add_demo_command(commands)
     arguments.add_bench_command(commands)
+    study.add_command(commands)
     return parser
 
 

@@ -51,7 +51,9 @@ class Settings:
     probe_images: int
     """Of the training images, for the linear probe on each depth."""
     field_images: int
-    """Test images that effective receptive fields are averaged over."""
+    """Test images that effective receptive fields and changes of maps are averaged over."""
+    shift_images: int = 500
+    """Test images whose answers are compared when they move."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Any number of axes has its layers: `MaxPool4d` and so on are made when they are 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _framework  # noqa: F401 - tells torch.compile of poolwise before a call is traced
 from . import functional as functional
@@ -44,6 +44,9 @@ from .more import (
 )
 from .sliding import AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d
 from .unpool import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
+
+if TYPE_CHECKING:
+    from ..instruments import inspect as inspect
 
 __all__ = [
     "AdaptiveAvgPool1d",
@@ -86,7 +89,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The layer of this name for more than three axes; the same class every time."""
+    """The layer of this name for more than three axes; the same class every time. And `inspect`, a tool that stands on all of
+    this, and so is fetched when it is asked for."""
+    if name == "inspect":
+        from ..instruments import inspect
+
+        return inspect
     found = re.fullmatch(r"(\w+ool)(\d{1,2})d", name)
     layer = found and globals().get(f"{found[1]}3d")
     if not layer or not 3 < int(found[2]) <= functional.MOST_AXES:

@@ -122,7 +122,7 @@ def _facts(
             }
         )
     described = {name: getattr(images, name) for name in ("name", "source", "licence", "split", "sha256")}
-    shape = list(images.train_images.shape[1:])
+    shape = list(images.shape[1:])
     return {
         "quick": quick,
         "data": {**described, "shape": shape, "classes": len(images.classes)},

@@ -14,7 +14,7 @@ from torch import nn
 
 from ... import torch as pool_layers
 from ...data import ImageSet
-from ...instruments import Trace, compass, consistency, trace, undecimated
+from ...instruments import Trace, Undecimated, compass, consistency, trace
 
 __all__ = ["KINDS", "Outcome", "Settings", "build", "examine", "one_thread", "train"]
 
@@ -47,7 +47,7 @@ class Outcome:
     kind: str
     title: str
     trace: Trace
-    without_reduction: Trace | None
+    without_reduction: Undecimated | None
     """The same layers with every pooling stride at 1."""
     losses: list[float] = field(default_factory=list)
     train_accuracy: float = 0.0
@@ -102,7 +102,7 @@ def build(kind: str, classes: int) -> nn.Sequential:
 def _tensors(images: np.ndarray, labels: np.ndarray, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The first `count` images of a fixed shuffle, as float32 in [0, 1]."""
     chosen = np.random.default_rng(0).permutation(len(labels))[:count]
-    x = torch.from_numpy(np.ascontiguousarray(images[chosen])).unsqueeze(1).float() / 255
+    x = torch.from_numpy(np.ascontiguousarray(images[chosen])).float() / 255
     return x, torch.from_numpy(labels[chosen])
 
 
@@ -122,9 +122,9 @@ def train(kind: str, data: ImageSet, settings: Settings, tick: Callable[[], Any]
     torch.manual_seed(settings.seed)
     model = build(kind, len(data.classes))
     x, y = _tensors(data.train_images, data.train_labels, settings.train_images)
-    shape = (1, 1, *data.train_images.shape[1:])
-    reduced = None if kind == "strided" else trace(undecimated(model), shape)
-    outcome = Outcome(kind, KINDS[kind], trace(model, shape), reduced)
+    shape = (1, *data.shape)
+    found = trace(model, shape, undecimated=kind != "strided")
+    outcome = Outcome(kind, KINDS[kind], found, found.undecimated)
     optimizer = torch.optim.Adam(model.parameters(), settings.rate)
     steps = -(-len(x) // settings.batch)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * steps)

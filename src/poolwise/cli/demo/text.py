@@ -35,7 +35,7 @@ def rows(net: dict[str, Any]) -> list[dict[str, str]]:
                 "name": layer["name"],
                 "shape": _times(layer["output"][1:]),
                 "reduction": f"{_times(layer['reduction'])}" if layer["reduction"] else "-",
-                "field": _times(layer["receptive_field"]),
+                "field": _times(layer["receptive_field"] if layer["reduction"] else None),
                 "multiply_adds": f"{layer['multiply_adds']:,}" if layer["multiply_adds"] else "-",
                 "pool_operations": f"{layer['pool_operations']:,}" if layer["pool_operations"] else "-",
             }

@@ -1,0 +1,114 @@
+"""A trace as text: one line a layer, then what it adds up to and what pooling saved."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from .result import Layer, Trace
+
+__all__ = ["HEADS", "WHAT_COLUMNS_ARE", "cells", "figure", "findings", "hidden", "shown", "table"]
+
+HEADS = ("layer", "output", "step", "sees", "mult-adds", "pool ops", "memory")
+WHAT_COLUMNS_ARE = (
+    "step: input elements from one output to the next. sees: receptive field, padding counted; all: the whole input, with "
+    "what windows alone see in brackets. ~: an operation without a rule, taken to see everything. memory: bytes of the output."
+)
+NAME = 26
+"""Characters of a layer's name; of a longer one the middle is left out."""
+
+
+def figure(number: float) -> str:
+    """Three digits and a letter.
+
+    >>> figure(0), figure(999), figure(1_234_567), figure(4_089_184_256)
+    ('0', '999', '1.23M', '4.09G')
+    """
+    if number < 1000:
+        return f"{number:.0f}"
+    for unit in "kMGTPE":
+        number /= 1000
+        if number < 999.5:
+            digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+            return f"{number:.{digits}f}{unit}"
+    return f"{number:.3g}"
+
+
+def _each(values: Any) -> str:
+    """One number where the axes agree."""
+    texts = [str(value) if isinstance(value, (int, str, Fraction)) else f"{value:g}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
+
+
+def cells(layer: Layer) -> tuple[str, ...]:
+    """A layer's line."""
+    name = layer.name if len(layer.name) <= NAME else f"{layer.name[: NAME - 17]}..{layer.name[-15:]}"
+    sees = "-"
+    if layer.receptive_field:
+        plain = layer.reduction is not None and layer.local_field is None
+        sees = "all" if layer.sees_everything and not plain else _each(layer.receptive_field)
+        sees += f" ({_each(layer.local_field)})" if layer.local_field else ""
+        sees = ("~" if layer.assumed else "") + sees
+    return (
+        name, "x".join(map(str, layer.output[1:])) or "-", _each(layer.reduction) if layer.reduction else "-", sees,
+        figure(layer.multiply_adds) if layer.multiply_adds else "-",
+        figure(layer.pool_operations) if layer.pool_operations else "-", figure(layer.output_bytes),
+    )  # fmt: skip
+
+
+def shown(found: Trace, everything: bool = False) -> list[Layer]:
+    """Layers that compute, pool, or put maps together; or all of them."""
+    return [layer for layer in found.layers if everything or layer.counts]
+
+
+def hidden(found: Trace) -> int:
+    """How many are left out otherwise: they normalise, activate or rearrange."""
+    return sum(not layer.counts for layer in found.layers)
+
+
+def findings(found: Trace) -> list[str]:
+    """What it adds up to, in sentences."""
+    lines = [
+        f"In all {found.multiply_adds:,} multiply-adds and {found.pool_operations:,} pooling operations on an input of "
+        f"{' x '.join(map(str, found.input))}, {found.parameters:,} parameters.",
+        f"Memory: {figure(found.bytes_moved)} bytes read and written, {figure(found.output_bytes)} in outputs, "
+        f"{figure(found.peak_bytes)} at once.",
+    ]
+    return lines + _saved(found) + [f"Note: {note}." for note in found.notes]
+
+
+def _saved(found: Trace) -> list[str]:
+    saved = found.undecimated
+    if saved is None:
+        return []
+    if not saved.strides:
+        if saved.stopped:
+            return [f"With every pooling stride at 1 nothing can be said: it stops at {saved.stopped}."]
+        return ["No pooling stride is larger than 1: pooling saves nothing here."]
+    up_to = " up to there" if saved.stopped else ""
+    lines = []
+    if saved.stopped:
+        lines.append(f"With every pooling stride at 1 the network does not run through. It stops at {saved.stopped}.")
+    else:
+        lines.append("What pooling saved: with every pooling stride at 1 it would take")
+    figures = (saved.multiply_adds, saved.pool_operations, saved.output_bytes)
+    for what, now, then in zip(("multiply-adds", "pooling operations", "bytes in outputs"), saved.before, figures, strict=True):
+        times = f", {then / now:.1f} times as many" if now else ""
+        lines.append(f"  {then:,} {what}{up_to} instead of {now:,}{times}")
+    if saved.enlarged:
+        lines.append(f"  counted with as many inputs as they would then need: {', '.join(saved.enlarged)}")
+    return lines
+
+
+def table(found: Trace, everything: bool = False) -> str:
+    """The whole, in plain text."""
+    rows = [HEADS, *map(cells, shown(found, everything))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    lines = []
+    for row in rows:
+        parts = [text.ljust(width) if column < 2 else text.rjust(width) for column, (text, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append(" ".join(parts).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    if not everything and hidden(found):
+        lines.append(f"({hidden(found)} layers that only normalise, activate or rearrange are left out)")
+    return "\n".join([*lines, "", *findings(found)])
