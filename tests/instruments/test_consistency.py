@@ -107,6 +107,22 @@ def test_crops_are_random_pairs_of_different_windows(shift):
     assert found.images == 60 and found.pairs == 60 and found.low <= found.share <= found.high
 
 
+def test_crops_are_windows_of_the_mirrored_image():
+    seen = []
+
+    class Witness(nn.Module):
+        def forward(self, x):
+            seen.extend(image.numpy().tobytes() for image in x)
+            return torch.zeros(len(x), 2)
+
+    image = noise(1, 5)
+    crop_consistency(Witness(), image, 3, pairs=200)
+    wide = np.pad(image.numpy()[0], [(0, 0), (1, 2), (1, 2)], mode="reflect")
+    assert set(seen) == {wide[:, i : i + 5, j : j + 5].tobytes() for i in range(4) for j in range(4)}
+    assert image.numpy().tobytes() in seen  # not moved at all is one of them
+    assert all(first != second for first, second in zip(seen[::2], seen[1::2], strict=True))
+
+
 def test_crops_of_a_constant_never_differ():
     for shape in (4, 1, 6), (4, 1, 6, 6), (4, 1, 6, 6, 6):
         flat = nn.Sequential(nn.Flatten(), nn.Linear(6 ** (len(shape) - 2), 3))

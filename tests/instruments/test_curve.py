@@ -35,9 +35,9 @@ def net(seed: int) -> nn.Sequential:
 def test_the_seed_decides_everything():
     x, y = bars(48)
     runs = []
-    for seed in (0, 0, 1):
+    for number, seed in enumerate((0, 0, 1)):
         model = net(0).eval()
-        torch.manual_seed(seed + 7)  # must not matter
+        torch.manual_seed(number)  # must not matter
         before = torch.get_rng_state()
         runs.append(fit(model, x, y, steps=12, batch=16, rate=0.01, seed=seed))
         assert torch.equal(torch.get_rng_state(), before)

@@ -55,6 +55,11 @@ def test_one_average_sees_its_window(layer):
     assert found.side == 4 and found.share == 1 and found.unit == (1, 1)
 
 
+def test_of_an_even_number_of_units_the_one_after_the_middle():
+    found = effective_field(nn.Sequential(pt.AvgPool2d(2)), torch.zeros(1, 1, 8, 12), "0")
+    assert found.unit == (2, 3) and found.map[4:6, 6:8].sum() == found.map.sum() == 4
+
+
 def test_a_maximum_sees_one_position_of_its_window_in_each_image():
     images = torch.zeros(3, 1, 6, 6)
     images[0, 0, 2, 2] = images[1, 0, 2, 2] = images[2, 0, 3, 2] = 1

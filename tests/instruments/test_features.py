@@ -160,6 +160,14 @@ def test_a_probe_reads_what_is_separable():
     assert linear_probe(model, None, blobs(200, 3), blobs(200, 3, 1)) == 1
 
 
+def test_a_probe_does_not_mind_units_of_measurement():
+    x, y = blobs(300, 3)
+    scale = torch.tensor([1e-4, 1e-4, 1e-4, 1e-4, 1e3]).reshape(1, 5, 1, 1)
+    noise = torch.randn(300, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.cat([x, noise], 1) * scale + 50 * scale
+    assert linear_probe(nn.Identity(), None, (x[:200], y[:200]), (x[200:], y[200:])) > 0.97
+
+
 def test_a_probe_of_random_labels_is_at_chance():
     x, y = blobs(400, 0)
     found = linear_probe(nn.Sequential(nn.ReLU()), "0", (x, y), blobs(800, 0, 1))

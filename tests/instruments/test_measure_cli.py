@@ -176,14 +176,9 @@ def test_weights_that_do_not_fit(tmp_path, capsys):
 
 def test_a_model_that_is_no_factory_starts_afresh_each_time(tmp_path, capsys):
     before = {name: value.clone() for name, value in ONE.state_dict().items()}
-    args = ("--what", "overfitting", "--train", 5, "--sizes", "8", "--seeds", 1, "--json")
-    points = []
-    for _ in range(2):
-        ONE.load_state_dict(before)
-        assert measure(*args, model="net:one", out=tmp_path) == 0
-        points.append(json.loads(capsys.readouterr().out)["overfitting"])
-    assert points[0] == points[1]
-    ONE.load_state_dict(before)
+    assert measure("--what", "overfitting", "--sizes", "8", "--seeds", 2, "--json", model="net:one", out=tmp_path) == 0
+    assert json.loads(capsys.readouterr().out)["overfitting"][0]["train"]["mean"] <= 0.5
+    assert all(torch.equal(value, before[name]) for name, value in ONE.state_dict().items())
 
 
 def test_networks_with_branches(tmp_path, capsys):

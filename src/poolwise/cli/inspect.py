@@ -109,7 +109,7 @@ def _show(found: Trace, everything: bool) -> None:
         table.add_row(*text.cells(layer))
     console.print(table)
     if not everything and text.hidden(found):
-        console.print(f"({text.hidden(found)} layers that only normalise, activate or rearrange: --all)")
+        console.print(f"(left out: {text.left_out(found)}; --all shows them)")
     console.print()
     for line in text.findings(found):
         console.print(line)

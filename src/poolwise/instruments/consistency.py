@@ -60,6 +60,20 @@ class Agreement:
 def compass(distance: int, axes: int = 2) -> list[Shift]:
     """All shifts by a number of pixels, along the axes and the diagonals: ``(down, right)`` for two axes.
 
+    Parameters
+    ----------
+    distance : int
+        Pixels on each axis that moves.
+    axes : int
+        Spatial axes: 2 for pictures.
+
+    Returns
+    -------
+    list of tuple of int
+        ``3**axes - 1`` of them.
+
+    Examples
+    --------
     >>> compass(1)
     [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
     >>> compass(3, axes=1)

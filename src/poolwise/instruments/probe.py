@@ -76,9 +76,9 @@ def linear_probe(
             where, "features cannot be compared", got=f"{first.shape[1]} and {second.shape[1]} features, or not finite",
             expected="as many finite numbers for each image", hint="train and test images of one size",
         )  # fmt: skip
-    middle, spread = first.mean(0), first.std(0)
-    # A feature that never varies in training says nothing, and must not become noise divided by nearly nothing.
-    keep = spread > 1e-6 * (np.abs(middle) + spread.max(initial=0.0) + 1e-12)
+    middle, spread = first.mean(0, dtype=np.float64), first.std(0, dtype=np.float64)
+    # A feature that varies by no more than rounding says nothing, and must not become noise divided by nearly nothing.
+    keep = spread > 1e-6 * np.abs(middle)
     first, second = ((part[:, keep] - middle[keep]) / spread[keep] for part in (first, second))
     return _logistic(first, plain(ys[0]), second, plain(ys[1]), seed)
 

@@ -89,9 +89,12 @@ def _regrouped(
     if not grid.folded:
         inner = math.prod(after[d] for d in outs if d > wide_out[0])
         return grid.strided(wide_out[0], 1, inner)
+    assert grid.length is not None
     for d in wide_out:
-        if after[d] == grid.length and math.prod(after[e] for e in outs if e > d) == grid.inner:
-            return grid._replace(dim=d, inner=1, length=None)
+        inner, rest = divmod(grid.inner, math.prod(after[e] for e in outs if e > d))
+        if inner and not rest and after[d] % (inner * grid.length) == 0:
+            alone = inner * grid.length == after[d] and inner == 1
+            return grid._replace(dim=d, inner=inner, length=None if alone else grid.length)
     return None
 
 

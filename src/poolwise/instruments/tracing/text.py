@@ -7,7 +7,7 @@ from typing import Any
 
 from .result import Layer, Trace
 
-__all__ = ["HEADS", "WHAT_COLUMNS_ARE", "cells", "figure", "findings", "hidden", "shown", "table"]
+__all__ = ["HEADS", "WHAT_COLUMNS_ARE", "cells", "figure", "findings", "hidden", "left_out", "shown", "table"]
 
 HEADS = ("layer", "output", "step", "sees", "mult-adds", "pool ops", "memory")
 WHAT_COLUMNS_ARE = (
@@ -66,6 +66,12 @@ def hidden(found: Trace) -> int:
     return sum(not layer.counts for layer in found.layers)
 
 
+def left_out(found: Trace) -> str:
+    """A sentence about them."""
+    number = hidden(found)
+    return f"{number} layer{'s' * (number != 1)} that only normalise, activate or rearrange"
+
+
 def findings(found: Trace) -> list[str]:
     """What it adds up to, in sentences."""
     lines = [
@@ -110,5 +116,5 @@ def table(found: Trace, everything: bool = False) -> str:
         lines.append(" ".join(parts).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     if not everything and hidden(found):
-        lines.append(f"({hidden(found)} layers that only normalise, activate or rearrange are left out)")
+        lines.append(f"(left out: {left_out(found)})")
     return "\n".join([*lines, "", *findings(found)])
