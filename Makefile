@@ -43,8 +43,10 @@ sanitize: $(VENV)/.tools
 	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
 	$(BIN)/cmake --build build/sanitize
 	rm -rf build/sanitize/src && cp -r src build/sanitize/src && cp build/sanitize/_core*.so build/sanitize/src/poolwise/
-	for isa in $$($(SANITIZED) $(BIN)/python -c \
-	  "import sys; sys.path.insert(0, 'build/sanitize/src'); from poolwise._core import isa_available; print(*isa_available())"); do \
+	isas=$$($(SANITIZED) $(BIN)/python -c \
+	  "import sys; sys.path.insert(0, 'build/sanitize/src'); from poolwise._core import isa_available; print(*isa_available())") \
+	  || exit 1; \
+	for isa in $$isas; do \
 	  echo "== $$isa"; \
 	  POOLWISE_ISA=$$isa PYTHONPATH=build/sanitize/src $(SANITIZED) $(BIN)/python -m pytest -q -p no:cacheprovider \
 	    tests/test_kernels_native.py tests/test_filters_native.py || exit 1; \
