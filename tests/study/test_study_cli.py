@@ -67,8 +67,7 @@ def test_a_whole_study(whole):
         assert (
             bool(run["crops"]) == bool(run["circular"]) == bool(run["map_change"]) == bool(run["probes"]) == main_size
         )
-        if run["variant"] == "max2":  # where fractional windows look, not every trace can say
-            assert bool(run["patches"]) == (main_size and first)
+        assert bool(run["patches"]) == (main_size and first)
         if main_size:
             depths = {"stage 1", "stage 2", "stage 3"}
             assert set(run["fields"]) == set(run["map_change"]) == set(run["probes_untrained"]) == depths

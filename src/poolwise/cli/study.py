@@ -50,7 +50,7 @@ def add_command(commands: Any) -> None:
         metavar="N,N",
         help="numbers of training images (default 250,1000,4000, as far as there are)",
     )
-    parser.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of each network (default 400)")
+    parser.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of each network (default 350)")
     parser.add_argument(
         "--image-size", type=_count, metavar="N", help="sides of the images in pixels (default: as they are)"
     )
