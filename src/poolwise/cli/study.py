@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     code = _report(args, outcome.results, outcome.failed)
     if outcome.left:
         print(
-            f"poolwise: study: {outcome.left} runs have no result; the page is of the others; try again: {_again(args)}",
+            f"poolwise: study: runs without a result: {outcome.left}; the page is of the others; try again: {_again(args)}",
             file=sys.stderr,
         )
         return 1
