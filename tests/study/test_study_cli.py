@@ -67,8 +67,7 @@ def test_a_whole_study(whole):
         assert (
             bool(run["crops"]) == bool(run["circular"]) == bool(run["map_change"]) == bool(run["probes"]) == main_size
         )
-        if run["variant"] == "max2":  # where fractional windows look, not every trace can say
-            assert bool(run["patches"]) == (main_size and first)
+        assert bool(run["patches"]) == (main_size and first)
         if main_size:
             depths = {"stage 1", "stage 2", "stage 3"}
             assert set(run["fields"]) == set(run["map_change"]) == set(run["probes_untrained"]) == depths
@@ -139,7 +138,7 @@ def test_a_run_that_fails_is_named_and_the_page_is_of_the_others(whole, tmp_path
     )
     assert main(["study", *SMALL, "--out", str(folder), "--resume"]) == 1
     err = capsys.readouterr().err
-    assert "RuntimeError: out of; luck" in err and "1 runs have no result" in err and err.count("\n") == 2
+    assert "RuntimeError: out of; luck" in err and "without a result: 1;" in err and err.count("\n") == 2
     assert (folder / "index.html").read_text() == "7 runs"
 
 

@@ -50,7 +50,7 @@ def add_command(commands: Any) -> None:
         metavar="N,N",
         help="numbers of training images (default 250,1000,4000, as far as there are)",
     )
-    parser.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of each network (default 400)")
+    parser.add_argument("--steps", type=_count, metavar="N", help="optimizer steps of each network (default 350)")
     parser.add_argument(
         "--image-size", type=_count, metavar="N", help="sides of the images in pixels (default: as they are)"
     )
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     code = _report(args, outcome.results, outcome.failed)
     if outcome.left:
         print(
-            f"poolwise: study: {outcome.left} runs have no result; the page is of the others; try again: {_again(args)}",
+            f"poolwise: study: runs without a result: {outcome.left}; the page is of the others; try again: {_again(args)}",
             file=sys.stderr,
         )
         return 1

@@ -28,7 +28,7 @@ __all__ = ["Outcome", "Plan", "Progress", "cores", "plan", "prepare", "run"]
 GIVE_UP = 3
 """Failed runs after which no more are started: something is wrong with all of them."""
 SIZES, QUICK_SIZES = (250, 1000, 4000), (400,)
-STEPS, QUICK_STEPS = 400, 40
+STEPS, QUICK_STEPS = 350, 40
 SEEDS, QUICK_SEEDS = 5, 3
 SHIFTS = (1, 2, 4, 8)
 SMALLEST_SHARE = 7

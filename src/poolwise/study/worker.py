@@ -180,10 +180,7 @@ def _patches(model: Any, places: Places, images: Any) -> dict[str, list[dict[str
 
     found: dict[str, list[dict[str, Any]]] = {}
     for name, layer in places.items():
-        try:
-            units = [unit for unit in top_patches(model, layer, images, range(LOOKED_AT), PATCHES) if unit.patches]
-        except ValueError:  # where the units of a layer look is not known: nothing is cut out for it
-            continue
+        units = [unit for unit in top_patches(model, layer, images, range(LOOKED_AT), PATCHES) if unit.patches]
         found[name] = [
             {
                 "unit": unit.unit,
