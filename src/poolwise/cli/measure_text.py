@@ -40,7 +40,7 @@ def _shift_table(found: dict[str, Any]) -> Table:
     shifts = list(next(iter(alone.values())))
     rows = [
         [name, *("-" if each[shift] is None else f"{each[shift]:.3f}" for shift in shifts)]
-        for name, each in {**layers, **{f"{name}, alone": each for name, each in alone.items()}}.items()
+        for name, each in {**layers, **{f"{name}, 3 x 3 alone": each for name, each in alone.items()}}.items()
     ]
     return ["change of maps, shift by", *map(str, shifts)], rows
 

@@ -133,11 +133,11 @@ class Measurement:
         return found
 
     def _shifts(self) -> dict[str, Any]:
-        """Of the network's layers, and of each operator alone, 2 x 2 with stride 2, on the images themselves."""
+        """Of the network's layers, and of each operator alone, 3 x 3 with stride 2, on the images themselves."""
         shifts = self.args.shifts
         return {
             "layers": tools.map_change(self.model, self.test[0], shifts, self.layers),
-            "operators": tools.operator_change(plain(self.test[0][:FIELDS]), 2, 2, shifts),
+            "operators": tools.operator_change(plain(self.test[0][:FIELDS]), 3, 2, shifts),
         }
 
     def _consistency(self) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def box_of(model: Any, shape: tuple[int, ...], layer: str, position: tuple[int, 
 def box_in(found: Layer, shape: tuple[int, ...], position: tuple[int, ...]) -> Box | None:
     """As `box_of`, of a layer that was traced before."""
     if hasattr(found, "box"):
-        return found.box(position)
+        return found.box(position) or None
     # To be removed with the first trace whose layers have `box`: right where padding is the same on both sides and the
     # windows fill the axis.
     if found.receptive_field is None or found.reduction is None:

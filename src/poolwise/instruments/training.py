@@ -89,7 +89,7 @@ def fit(
             for chosen in _batches(len(x), batch, steps, seed):
                 answer = scores("fit", model, x[chosen])
                 if not losses:
-                    _check_classes(answer, y)
+                    _check_classes("fit", answer, y)
                 loss = torch.nn.functional.cross_entropy(answer, y[chosen])
                 losses.append(float(loss.detach()))
                 if not math.isfinite(losses[-1]):
@@ -145,7 +145,7 @@ def errors(model: Any, x: Any, y: Any, batch: int = 128) -> tuple[float, float]:
     with evaluating(model), torch.no_grad():
         for images, labels in zip(x.split(batch), y.split(batch), strict=True):
             answer = scores("errors", model, images)
-            _check_classes(answer, y)
+            _check_classes("errors", answer, y)
             wrong += int((answer.argmax(1) != labels).sum())
             total += float(torch.nn.functional.cross_entropy(answer, labels, reduction="sum"))
     return wrong / len(x), total / len(x)
@@ -173,10 +173,10 @@ def _check_numbers(steps: int, batch: int, rate: float) -> None:
         )  # fmt: skip
 
 
-def _check_classes(answer: Any, y: Any) -> None:
+def _check_classes(where: str, answer: Any, y: Any) -> None:
     if int(y.max()) >= answer.shape[1]:
         raise refuse(
-            "fit", "there are more classes than the model has scores",
+            where, "there are more classes than the model has scores",
             got=f"label {int(y.max())} for {answer.shape[1]} scores", expected=f"labels below {answer.shape[1]}",
             hint="a last layer with one output per class",
         )  # fmt: skip
