@@ -56,7 +56,7 @@ CASES = {
     # name: network, then step, field and start of the first axis on 10 x 12
     "convolutions": (lambda: chain(conv(3, padding=1), conv(3, stride=2, padding=2, dilation=2)), 2, 7, -3),
     "groups": (lambda: chain(nn.Conv2d(2, 4, 3, groups=2), twice, nn.Conv2d(8, 8, 3, groups=4)), 1, 7, -1),
-    "transposed": (lambda: chain(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1), conv(3)), "1/2", 3, -1),
+    "transposed": (lambda: chain(nn.ConvTranspose2d(2, 2, 3, 2, 1, 1), conv(3)), "1/2", 3, 0),
     "dilated transposed": (lambda: chain(conv(3, 2, 1), nn.ConvTranspose2d(2, 2, 2, 3, dilation=2), conv(3)), "2/3", 5, -1),
     "torch's pools": (lambda: chain(nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, ceil_mode=True)), 4, 5, -1),
     "our pools": (lambda: chain(pt.MaxPool2d(3, 2, 1), pt.BlurPool2d(3), pt.MedianPool2d(2, 1)), 4, 11, -3),

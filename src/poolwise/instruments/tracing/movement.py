@@ -123,7 +123,8 @@ def _followed(grid: Grid, shape: Shape, strides: list[int], marks: Tensor) -> Gr
     unit = strides[grid.dim]
     above = unit * 4 * max(shape[grid.dim], 1)
     for dim, (length, stride) in enumerate(zip(marks.shape, marks.stride(), strict=True)):
-        if stride and unit <= stride < above and stride % unit == 0:
+        # The stride of a dimension that was made, of length 1, is anything.
+        if unit <= stride < above and stride % unit == 0 and (length > 1 or stride == unit):
             step = stride // unit
             if grid.folded:
                 same = step == 1 and length == shape[grid.dim]

@@ -110,7 +110,7 @@ class Recorder(Walker):
             self.peeked = True
         self.alive.see(outs, self.count)
         if outs or func._schema.is_mutable:
-            self._account(call, known, any(reach is not None for reach in before.values()), shapes)
+            self._account(call, known, any(self.memory.read(tensor) is not None for tensor in outs or strided(args)), shapes)
         self.memory.forget()
         return result
 
