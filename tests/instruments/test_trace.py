@@ -100,7 +100,11 @@ def test_attention_is_counted():
     products = 2 * tokens * tokens * 8
     assert found.layer("attention").multiply_adds == tokens * 8 * 8 * 4 + products
     last = found.layers[-1]
-    assert (last.receptive_field, last.local_field, last.reduction) == ((16, 20), (4, 4), (4, 4)) and last.sees_everything
+    assert (last.receptive_field, last.local_field, last.reduction) == (
+        (16, 20),
+        (4, 4),
+        (4, 4),
+    ) and last.sees_everything
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,9 @@ def test_a_model_that_fails():
         trace(model, (1, 3, 8, 8))
 
 
-@pytest.mark.parametrize(("model", "example"), [("model", (1, 1)), (nn.ReLU(), "1,2"), (nn.ReLU(), (1.5, 2)), (nn.ReLU(), None)])
+@pytest.mark.parametrize(
+    ("model", "example"), [("model", (1, 1)), (nn.ReLU(), "1,2"), (nn.ReLU(), (1.5, 2)), (nn.ReLU(), None)]
+)
 def test_refusals(model, example):
     with pytest.raises(TypeError):
         trace(model, example)

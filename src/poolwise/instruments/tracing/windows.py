@@ -50,7 +50,9 @@ def padded(size: int, low: int, high: int, border: str) -> Taps:
     """One position each, of an axis that padding makes longer, or cuts where it is negative."""
     if border == "zeros":
         at = torch.arange(-low, size + high)[:, None]
-        return Taps(at.clamp(0, max(size - 1, 0)), (at >= 0) & (at < size), at, torch.ones_like(at, dtype=torch.bool), (1, 1))
+        return Taps(
+            at.clamp(0, max(size - 1, 0)), (at >= 0) & (at < size), at, torch.ones_like(at, dtype=torch.bool), (1, 1)
+        )
     scheme = Sliding((1,), (1,), ((max(low, 0), max(high, 0)),))
     taps = bordered(scheme.axis(size), scheme, 0, border)
     kept = slice(max(-low, 0), taps.exact.shape[0] - max(-high, 0))
