@@ -98,7 +98,8 @@ class Walker(TorchDispatchMode):
                 continue
             if module is self.model and any(module.children()):
                 continue
-            leaf = isinstance(module, WHOLE) or not any(module.children())
+            own = [child for child, _ in module.named_children() if child != "parametrizations"]
+            leaf = isinstance(module, WHOLE) or not own
             label = name or type(module).__name__
             self._handles.append(module.register_forward_pre_hook(self._start(label, leaf)))
             self._handles.append(module.register_forward_hook(self._stop()))
