@@ -96,7 +96,9 @@ def test_only_the_torch_folder_imports_torch(path: Path) -> None:
         heavy = {name.split(".")[0] for name, at_once in imports(path) if at_once} & set(HEAVY)
         heavy -= {"torch"} if "bench" in str(path) or "demo" in str(path) else set()
         # The trace is a mode of torch's dispatcher, a subclass: torch is loaded with the first trace, not with its folder.
-        heavy -= {"torch"} if path.parent.name == "tracing" and path.stem not in ("__init__", "result", "text") else set()
+        heavy -= (
+            {"torch"} if path.parent.name == "tracing" and path.stem not in ("__init__", "result", "text") else set()
+        )
         heavy = heavy if part(path) == "instruments" else set()
     assert not heavy, f"imports {sorted(heavy)}"
 

@@ -7,7 +7,7 @@ each gives the field, the stride and the padding of the article says that they a
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 PUBLISHED = {
@@ -80,7 +80,14 @@ AROUND, DOWN = (1, 7), (7, 1)
 
 def alexnet_v2() -> nn.Module:
     return nn.Sequential(
-        conv(11, 4, valid=True), pool(valid=True), conv(5), pool(valid=True), conv(3), conv(3), conv(3), pool(valid=True)
+        conv(11, 4, valid=True),
+        pool(valid=True),
+        conv(5),
+        pool(valid=True),
+        conv(3),
+        conv(3),
+        conv(3),
+        pool(valid=True),
     )
 
 
@@ -129,7 +136,15 @@ def inception_v2() -> nn.Module:
 
 
 def stem() -> list[nn.Module]:
-    return [conv(3, 2, valid=True), conv(3, valid=True), conv(3), pool(valid=True), conv(1), conv(3, valid=True), pool(valid=True)]
+    return [
+        conv(3, 2, valid=True),
+        conv(3, valid=True),
+        conv(3),
+        pool(valid=True),
+        conv(1),
+        conv(3, valid=True),
+        pool(valid=True),
+    ]
 
 
 def grid_a() -> nn.Module:
@@ -148,7 +163,8 @@ def seven() -> nn.Module:
 def inception_v3() -> nn.Module:
     five = [Branches(conv(1), row(1, 5), row(1, 3, 3), smooth()) for _ in range(3)]
     ends = [
-        Branches(conv(1), row(1, (1, 3)), row(1, (3, 1)), row(1, 3, (1, 3)), row(1, 3, (3, 1)), smooth()) for _ in range(2)
+        Branches(conv(1), row(1, (1, 3)), row(1, (3, 1)), row(1, 3, (1, 3)), row(1, 3, (3, 1)), smooth())
+        for _ in range(2)
     ]
     return nn.Sequential(*stem(), *five, grid_a(), *(seven() for _ in range(4)), grid_b(), *ends)
 
@@ -161,7 +177,9 @@ def inception_v4() -> nn.Module:
     a = [Branches(conv(1), row(1, 3), row(1, 3, 3), smooth()) for _ in range(4)]
     sides = ((1, 3), (3, 1))
     c = [
-        Branches(conv(1), *(row(1, side) for side in sides), *(row(1, (3, 1), (1, 3), side) for side in sides), smooth())
+        Branches(
+            conv(1), *(row(1, side) for side in sides), *(row(1, (3, 1), (1, 3), side) for side in sides), smooth()
+        )
         for _ in range(3)
     ]
     return nn.Sequential(*start, *a, grid_a(), *(seven() for _ in range(7)), grid_b(), *c)
@@ -171,7 +189,10 @@ def inception_resnet_v2() -> nn.Module:
     a = [Branches(conv(1), row(1, 3), row(1, 3, 3), residual=True) for _ in range(10)]
     b = [Branches(conv(1), row(1, AROUND, DOWN), residual=True) for _ in range(20)]
     down = Branches(
-        row(1, 3, stride=2, valid=True), row(1, 3, stride=2, valid=True), row(1, 3, 3, stride=2, valid=True), pool(valid=True)
+        row(1, 3, stride=2, valid=True),
+        row(1, 3, stride=2, valid=True),
+        row(1, 3, 3, stride=2, valid=True),
+        pool(valid=True),
     )
     c = [Branches(conv(1), row(1, (1, 3), (3, 1)), residual=True) for _ in range(10)]
     first = Branches(conv(1), row(1, 5), row(1, 3, 3), smooth())

@@ -44,7 +44,9 @@ def add_command(commands: Any) -> None:
 def _shape(text: str) -> tuple[tuple[int, ...], str | None]:
     found = INPUT.fullmatch(text.strip())
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no shape; write lengths as 1,3,224,224, with a dtype as 1,128:int64")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no shape; write lengths as 1,3,224,224, with a dtype as 1,128:int64"
+        )
     return tuple(int(n) for n in re.split("[,x]", found[1])), found[2]
 
 

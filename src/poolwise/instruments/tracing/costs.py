@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+
 import torch
 from torch.utils.flop_counter import flop_registry
 
+from .calls import Call
 from .reach import Reach
-from .rules import Call
 from .sliding import counted
 
 __all__ = ["multiply_adds", "nbytes", "pool_operations", "touched"]
@@ -28,7 +29,9 @@ def multiply_adds(call: Call) -> int:
         query, key, value = (call.a[name] for name in ("query", "key", "value"))
         return math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
     if call.name == "aten._trilinear":
-        return int(math.prod(torch.broadcast_shapes(*(call.a[f"i{n}"].shape[:1] for n in (1, 3)))) * call.a["i2"].numel())
+        return int(
+            math.prod(torch.broadcast_shapes(*(call.a[f"i{n}"].shape[:1] for n in (1, 3)))) * call.a["i2"].numel()
+        )
     if call.name in ("aten.mv", "aten.addmv", "aten.dot", "aten.vdot"):
         return int(call.a["mat" if call.name == "aten.addmv" else "self"].numel())
     packet = call.func._overloadpacket

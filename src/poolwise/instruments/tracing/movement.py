@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from .merging import gathered, joined
-from .reach import NOTHING, Axis, Grid, Reach, compact, expanded
+from .reach import Axis, Grid, Reach, compact, expanded
 
 __all__ = ["flipped", "groups", "joined_of", "mapped", "reshaped", "rolled", "shuffled", "viewed"]
 
@@ -67,9 +66,7 @@ def _reshaped(axis: Axis, before: Shape, after: Shape, parts: Any, along: list[i
     return found.on(_regrouped(axis.grid, before, after, ins, outs, sum(dim in ins for dim in along) > 1))
 
 
-def _regrouped(
-    grid: Grid, before: Shape, after: Shape, ins: list[int], outs: list[int], crowded: bool
-) -> Grid | None:
+def _regrouped(grid: Grid, before: Shape, after: Shape, ins: list[int], outs: list[int], crowded: bool) -> Grid | None:
     """`crowded`: other axes of the input run along these dimensions too."""
     wide_in = [d for d in ins if before[d] > 1 or d == grid.dim]
     wide_out = [d for d in outs if after[d] > 1] or outs[:1]
@@ -123,7 +120,8 @@ def _followed(grid: Grid, shape: Shape, strides: list[int], marks: Tensor) -> Gr
     unit = strides[grid.dim]
     above = unit * 4 * max(shape[grid.dim], 1)
     for dim, (length, stride) in enumerate(zip(marks.shape, marks.stride(), strict=True)):
-        if stride and unit <= stride < above and stride % unit == 0:
+        # The stride of a dimension that was made, of length 1, is anything.
+        if unit <= stride < above and stride % unit == 0 and (length > 1 or stride == unit):
             step = stride // unit
             if grid.folded:
                 same = step == 1 and length == shape[grid.dim]
@@ -179,12 +177,14 @@ def _unsqueezed(axis: Axis, dim: int) -> Axis:
 
 def shuffled(axis: Axis, shape: Shape, factor: int, up: bool) -> Axis:
     """Pixel shuffle: squares of channels become squares of pixels, or the other way."""
-    channel, rank = len(shape) - 3, len(shape)
+    channel = len(shape) - 3
 
     def move(array: Tensor) -> Tensor:
         if not up:
             lengths = [n if array.shape[d] > 1 else max(factor, 1) for d, n in enumerate(shape)]
-            return compact(torch.pixel_unshuffle(expanded(array, [*array.shape[:channel], shape[channel], *lengths[-2:]]), factor))
+            return compact(
+                torch.pixel_unshuffle(expanded(array, [*array.shape[:channel], shape[channel], *lengths[-2:]]), factor)
+            )
         if array.shape[channel] > 1:
             return compact(torch.pixel_shuffle(expanded(array, [*array.shape[:channel], *shape[channel:]]), factor))
         # Where all channels are alike, those of one pixel are enough.
@@ -196,9 +196,3 @@ def shuffled(axis: Axis, shape: Shape, factor: int, up: bool) -> Axis:
     if grid is None or grid.dim <= channel:
         return found if grid is None else gathered(found)
     return found.on(grid.strided(grid.dim, *((factor, 1) if up else (1, factor))))
-
-
-def scattered(axis: Axis) -> Axis:
-    """Of the same positions, wherever in the tensor."""
-    least = [torch.full((1,) * axis.first.ndim, int(a.min()) if a.numel() else NOTHING) for a in (axis.first, axis.last)]
-    return replace(axis, first=least[0], last=least[1], padded_first=least[0], padded_last=least[1], grid=None, mixed=False)

@@ -48,9 +48,7 @@ class Grid(NamedTuple):
     def strided(self, dim: int, outputs: int, inputs: int) -> Grid:
         """Along a dimension where so many outputs are so many of these elements further."""
         rounds = self.period // math.gcd(self.period, inputs)
-        return self._replace(
-            dim=dim, period=outputs * rounds, advance=self.advance * rounds * inputs // self.period
-        )
+        return self._replace(dim=dim, period=outputs * rounds, advance=self.advance * rounds * inputs // self.period)
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,9 +217,7 @@ def _wrapped(at: Tensor, length: int, period: int) -> tuple[Tensor, Tensor]:
     return at + period * (below - above), above - below
 
 
-def _least(
-    array: Tensor, dim: int, index: Tensor, valid: Tensor, length: int, more: Tensor | None = None
-) -> Tensor:
+def _least(array: Tensor, dim: int, index: Tensor, valid: Tensor, length: int, more: Tensor | None = None) -> Tensor:
     """The smallest over each output's taps, `more` added to them; `NOTHING` where there are none."""
     if array.shape[dim] == 1 and length != 1:
         if bool(valid.any(1).all()) if valid.numel() else True:

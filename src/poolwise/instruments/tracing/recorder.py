@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from . import rules, sliding  # noqa: F401 - they fill the table
+from .calls import Call, apply
 from .costs import multiply_adds, nbytes, pool_operations, touched
 from .memory import Alive, Memory
 from .reach import Axis, Reach
 from .result import Layer
-from .rules import Call, apply
 from .walk import Frame, Walker, bound, short, strided
 
 __all__ = ["Recorder", "Seen"]
@@ -20,15 +21,39 @@ Tensor = torch.Tensor
 QUIET = frozenset(
     f"aten.{name}"
     for name in (
-        *("view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "select", "slice", "unsqueeze"),
-        *("squeeze", "expand", "unbind", "split", "split_with_sizes", "diagonal", "unfold", "alias", "detach", "lift_fresh"),
+        *(
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "_reshape_alias",
+            "permute",
+            "transpose",
+            "t",
+            "select",
+            "slice",
+            "unsqueeze",
+        ),
+        *(
+            "squeeze",
+            "expand",
+            "unbind",
+            "split",
+            "split_with_sizes",
+            "diagonal",
+            "unfold",
+            "alias",
+            "detach",
+            "lift_fresh",
+        ),
         *("unsafe_split", "unsafe_split_with_sizes", "as_strided", "view_as_real", "view_as_complex", "lift", "narrow"),
     )
 )
 """Operations that move no byte: no layers of their own."""
 WRITERS = frozenset({"aten.copy", "aten.fill", "aten.zero"})
 """Operations that overwrite what they are given, and do not read it."""
-LIGHT = frozenset({"aten.clone", "aten._to_copy", "aten.copy", "aten.index", "aten.repeat", "aten.index_select", "aten.gather"})
+LIGHT = frozenset(
+    {"aten.clone", "aten._to_copy", "aten.copy", "aten.index", "aten.repeat", "aten.index_select", "aten.gather"}
+)
 KINDS = {
     "convolution": "conv",
     "addmm": "linear",
@@ -110,7 +135,9 @@ class Recorder(Walker):
             self.peeked = True
         self.alive.see(outs, self.count)
         if outs or func._schema.is_mutable:
-            self._account(call, known, any(reach is not None for reach in before.values()), shapes)
+            self._account(
+                call, known, any(self.memory.read(tensor) is not None for tensor in outs or strided(args)), shapes
+            )
         self.memory.forget()
         return result
 
@@ -118,7 +145,9 @@ class Recorder(Walker):
         written = [
             call.a[argument.name]
             for argument in call.func._schema.arguments
-            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(call.a[argument.name], Tensor)
+            if argument.alias_info is not None
+            and argument.alias_info.is_write
+            and isinstance(call.a[argument.name], Tensor)
         ]
         if call.name == "aten.as_strided":
             return True  # a view of known memory, which is looked through when it is read
@@ -172,7 +201,7 @@ class Recorder(Walker):
 
     def _functional(self, call: Call, frame: Frame) -> str:
         kind = call.name.rpartition(".")[2]
-        if kind == "convolution":
+        if kind in ("convolution", "_convolution"):
             transposed = "_transpose" if call.a["transposed"] else ""
             kind = f"conv{transposed}{call.outs[0].ndim - 2}d"
         kind = KINDS.get(kind, kind).removeprefix("_").removeprefix("native_").removesuffix("_with_indices")
@@ -199,7 +228,20 @@ def _matters(names: set[str]) -> bool:
     """True for what puts maps together, or moves windows: not for what works on every element by itself."""
     if names & {"aten.add", "aten.mul"} == names and names:
         return True
-    told = ("cat", "stack", "upsample", "pad", "pixel_", "roll", "flip", "col2im", "im2col", "grid_sampler", "unpool", "pool")
+    told = (
+        "cat",
+        "stack",
+        "upsample",
+        "pad",
+        "pixel_",
+        "roll",
+        "flip",
+        "col2im",
+        "im2col",
+        "grid_sampler",
+        "unpool",
+        "pool",
+    )
     return any(word in name for name in names for word in told)
 
 

@@ -89,7 +89,9 @@ class Layer:
         space = dims if len(set(dims)) == len(self.reach) else list(range(2, rank))
         if len(position) == rank:
             space = list(range(rank))
-        if len(position) != len(space) or not all(-self.output[d] <= i < self.output[d] for d, i in zip(space, position, strict=True)):
+        if len(position) != len(space) or not all(
+            -self.output[d] <= i < self.output[d] for d, i in zip(space, position, strict=True)
+        ):
             raise refuse(
                 "box", f"layer {self.name} has no output there", got=f"position {position}",
                 expected=f"an index into {tuple(self.output[d] for d in space)}, or into all of {self.output}",
@@ -171,7 +173,9 @@ class Trace:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        near = [layer.name for layer in self.layers if name and name in layer.name] or [layer.name for layer in self.layers]
+        near = [layer.name for layer in self.layers if name and name in layer.name] or [
+            layer.name for layer in self.layers
+        ]
         raise refuse(
             "trace", "there is no such layer", got=repr(name), expected=f"one of {', '.join(near[:8])}, ...",
             hint="[layer.name for layer in found.layers]",

@@ -1,113 +1,20 @@
-"""What every operation of torch does to reaches: one table of rules, by the name that the dispatcher gives."""
+"""What moves, reductions, normalisations and matrix products do to reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from . import movement
+from .calls import Answer, Call, all_of, each_axis, pointwise, rule
 from .merging import merged, reduced, spread
-from .reach import Axis, Reach, everything, expanded
+from .reach import Axis, Reach, expanded
 
-__all__ = ["RULES", "Call", "apply", "rule"]
+__all__: list[str] = []
 
 Tensor = torch.Tensor
-Answer = Reach | None | list[Reach | None]
-Rule = Callable[["Call"], Answer]
-RULES: dict[str, Rule] = {}
-"""Where there is no rule, every output depends on all that any input depends on, and the layer says so."""
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One operation that was done."""
-
-    name: str
-    """As ``aten.add``."""
-    func: Any
-    a: dict[str, Any]
-    """Its arguments by their names, those left out too."""
-    outs: list[Tensor]
-    read: Callable[[Tensor], Reach | None]
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    """Its arguments as they were passed."""
-
-    def reach(self, name: str) -> Reach | None:
-        """Of an argument; `None` for a constant."""
-        value = self.a.get(name)
-        return self.read(value) if isinstance(value, Tensor) else None
-
-    def tensors(self) -> Iterator[Tensor]:
-        """Every tensor among the arguments."""
-        return (leaf for leaf in tree_leaves(list(self.a.values())) if isinstance(leaf, Tensor))
-
-    def parts(self) -> list[tuple[Reach, tuple[int, ...]]]:
-        """Reaches and shapes of the arguments that depend on the input."""
-        found = ((self.read(tensor), tuple(tensor.shape)) for tensor in self.tensors())
-        return [(reach, shape) for reach, shape in found if reach is not None]
-
-    def dims(self, name: str = "dim", like: str = "self") -> list[int]:
-        """Dimensions from 0 on; all of them where none are named."""
-        rank, value = self.a[like].ndim, self.a.get(name)
-        if value is None or value == []:
-            return list(range(rank))
-        return [d % max(rank, 1) for d in (value if isinstance(value, (list, tuple)) else [value])] if rank else []
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """The rule of these operations of ``aten``."""
-
-    def add(function: Rule) -> Rule:
-        RULES.update({name if "." in name else f"aten.{name}": function for name in names})
-        return function
-
-    return add
-
-
-def apply(call: Call) -> tuple[list[Reach | None], bool]:
-    """The reach of every output, and whether a rule was known."""
-    parts = call.parts()
-    if not parts:
-        return [None] * len(call.outs), True
-    known = RULES.get(call.name) or (pointwise if torch.Tag.pointwise in call.func.tags else None)
-    if known is not None:
-        answer = known(call)
-        answers = answer if isinstance(answer, list) else [answer]
-        if answers and len(answers) <= len(call.outs) and all(map(_fits, answers, call.outs)):
-            # Further results that nothing is said of: indices, statistics.
-            more = [_all(parts, out) for out in call.outs[len(answers) :]]
-            return [*answers, *more], True
-    return [_all(parts, out) for out in call.outs], False
-
-
-def _fits(reach: Reach | None, out: Tensor) -> bool:
-    arrays = [] if reach is None else [array for axis in reach for array in (axis.first, axis.last)]
-    return all(
-        array.ndim == out.ndim and all(n in (1, m) for n, m in zip(array.shape, out.shape, strict=True)) for array in arrays
-    )
-
-
-def _all(parts: list[Any], out: Tensor) -> Reach:
-    return everything([reach for reach, _ in parts], out.ndim)
-
-
-def _each(reach: Reach | None, change: Callable[[Axis], Axis]) -> Reach | None:
-    return None if reach is None else tuple(map(change, reach))
-
-
-@rule("_to_copy", "dropout", "native_dropout", "bernoulli", "_prelu_kernel", "hardswish", "rsub", "log_sigmoid_forward", "tril")
-@rule("triu", "floor_divide", "rrelu_with_noise", "fake_quantize_per_tensor_affine", "complex", "clone", "lift_fresh_copy")
-@rule("hardsigmoid", "leaky_relu", "where", "masked_fill", "_conj_physical", "resolve_conj", "poolwise.indices", "contiguous")
-@rule("view_copy", "detach_copy", "alias_copy", "lerp", "addcmul", "addcdiv", "clip", "atan2", "fmod", "heaviside", "copysign")
-def pointwise(call: Call) -> Answer:
-    parts, shape = call.parts(), tuple(call.outs[0].shape)
-    found = merged(parts, shape)
-    return [found if tuple(out.shape) == shape else _all(parts, out) for out in call.outs]
 
 
 @rule("copy")
@@ -117,7 +24,9 @@ def copy(call: Call) -> Answer:
 
 
 @rule("zero", "fill", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like")
-@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "uniform", "normal", "random", "exponential")
+@rule(
+    "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "uniform", "normal", "random", "exponential"
+)
 def constant(call: Call) -> Answer:
     reach = call.reach("value")
     return None if reach is None else merged([(reach, ())], call.outs[0].shape)
@@ -127,7 +36,9 @@ def constant(call: Call) -> Answer:
 
 
 @rule("permute", "transpose", "t", "select", "slice", "unsqueeze", "squeeze", "expand", "unbind", "split", "diagonal")
-@rule("split_with_sizes", "narrow", "unfold", "alias", "detach", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk")
+@rule(
+    "split_with_sizes", "narrow", "unfold", "alias", "detach", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"
+)
 @rule("chunk", "tensor_split", "lift_fresh", "movedim", "swapaxes", "swapdims", "rot90", "numpy_T", "mT")
 def view(call: Call) -> Answer:
     first = next(iter(call.a))
@@ -144,7 +55,7 @@ def reshape(call: Call) -> Answer:
     first = next(iter(call.a))
     before, after = tuple(call.a[first].shape), tuple(call.outs[0].shape)
     if call.a.get("dtype") is not None and before != after:
-        return [_all(call.parts(), call.outs[0])]
+        return [all_of(call.parts(), call.outs[0])]
     reach = call.reach(first)
     return None if reach is None else movement.reshaped(reach, before, after)
 
@@ -162,20 +73,20 @@ def cat(call: Call) -> Answer:
 @rule("flip")
 def flip(call: Call) -> Answer:
     dims = call.dims("dims")
-    return _each(call.reach("self"), lambda axis: movement.flipped(axis, call.a["self"].shape, dims))
+    return each_axis(call.reach("self"), lambda axis: movement.flipped(axis, call.a["self"].shape, dims))
 
 
 @rule("roll")
 def roll(call: Call) -> Answer:
     x, dims = call.a["self"], [d % call.a["self"].ndim for d in call.a["dims"]]
-    return _each(call.reach("self"), lambda axis: movement.rolled(axis, x.shape, call.a["shifts"], dims))
+    return each_axis(call.reach("self"), lambda axis: movement.rolled(axis, x.shape, call.a["shifts"], dims))
 
 
 @rule("pixel_shuffle", "pixel_unshuffle")
 def pixel_shuffle(call: Call) -> Answer:
     up, shape = call.name == "aten.pixel_shuffle", tuple(call.a["self"].shape)
     factor = call.a["upscale_factor" if up else "downscale_factor"]
-    return _each(call.reach("self"), lambda axis: movement.shuffled(axis, shape, factor, up))
+    return each_axis(call.reach("self"), lambda axis: movement.shuffled(axis, shape, factor, up))
 
 
 @rule("channel_shuffle", "native_channel_shuffle")
@@ -185,7 +96,7 @@ def channel_shuffle(call: Call) -> Answer:
     def shuffle(array: Tensor) -> Tensor:
         return array.unflatten(1, (call.a["groups"], -1)).transpose(1, 2).flatten(1, 2)
 
-    return _each(call.reach("self"), lambda axis: movement.mapped(axis, x.shape, [1], shuffle))
+    return each_axis(call.reach("self"), lambda axis: movement.mapped(axis, x.shape, [1], shuffle))
 
 
 @rule("repeat", "index_select", "index", "gather", "take_along_dim", "repeat_interleave")
@@ -199,7 +110,9 @@ def picked(call: Call) -> Answer:
     options = {name: _on_cpu(value) for name, value in call.a.items() if name != "self"}
     dims = {"aten.index_select": call.dims, "aten.repeat_interleave": call.dims}.get(call.name)
     along = dims() if dims is not None and call.a.get("dim") is not None else None
-    return _each(reach, lambda axis: movement.mapped(axis, x.shape, along, lambda array: call.func(array, **options)))
+    return each_axis(
+        reach, lambda axis: movement.mapped(axis, x.shape, along, lambda array: call.func(array, **options))
+    )
 
 
 def _on_cpu(value: Any) -> Any:
@@ -212,15 +125,42 @@ def _on_cpu(value: Any) -> Any:
 def embedding(call: Call) -> Answer:
     reach = call.reach("indices")
     if call.reach("weight") is not None or reach is None:
-        return [_all(call.parts(), call.outs[0])]
-    return _each(reach, lambda axis: axis.each(lambda array: array.unsqueeze(-1)))
+        return [all_of(call.parts(), call.outs[0])]
+    return each_axis(reach, lambda axis: axis.each(lambda array: array.unsqueeze(-1)))
 
 
 # Reductions.
 
 
-@rule("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin", "any", "all", "linalg_vector_norm", "norm", "std", "var")
-@rule("var_mean", "std_mean", "logsumexp", "prod", "median", "nanmedian", "mode", "kthvalue", "aminmax", "nansum", "nanmean")
+@rule(
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "linalg_vector_norm",
+    "norm",
+    "std",
+    "var",
+)
+@rule(
+    "var_mean",
+    "std_mean",
+    "logsumexp",
+    "prod",
+    "median",
+    "nanmedian",
+    "mode",
+    "kthvalue",
+    "aminmax",
+    "nansum",
+    "nanmean",
+)
 @rule("count_nonzero")
 def reduction(call: Call) -> Answer:
     if isinstance(call.a.get("other"), Tensor):  # max and min of two tensors
@@ -233,7 +173,9 @@ def reduction(call: Call) -> Answer:
     return [found for _ in call.outs]
 
 
-@rule("_softmax", "_log_softmax", "softmax", "log_softmax", "sort", "cummax", "cummin", "topk", "renorm", "_safe_softmax")
+@rule(
+    "_softmax", "_log_softmax", "softmax", "log_softmax", "sort", "cummax", "cummin", "topk", "renorm", "_safe_softmax"
+)
 @rule("cumsum", "cumprod", "logcumsumexp")
 def along(call: Call) -> Answer:
     """Every result along a dimension is made of all elements along it."""
@@ -258,21 +200,27 @@ def _cumulative(axis: Axis, shape: Any, dim: int) -> Axis:
 # Normalisations: the statistics see all that they are of, the elements are where they were.
 
 
-@rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "batch_norm")
+@rule(
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm",
+    "batch_norm",
+)
 @rule("_batch_norm_with_update", "miopen_batch_norm", "_native_batch_norm_legit_functional", "_batch_norm_no_update")
 def batch_norm(call: Call) -> Answer:
     x = call.a["input"]
     if not (call.a.get("training") or "with_update" in call.name):
         return merged([(reach, tuple(x.shape))], x.shape) if (reach := call.reach("input")) is not None else None
     dims = [d for d in range(x.ndim) if d != 1]
-    return _each(call.reach("input"), lambda axis: spread(axis, dims))
+    return each_axis(call.reach("input"), lambda axis: spread(axis, dims))
 
 
 @rule("native_layer_norm", "layer_norm", "_fused_rms_norm", "rms_norm")
 def layer_norm(call: Call) -> Answer:
     x = call.a["input"]
     dims = range(x.ndim - len(call.a["normalized_shape"]), x.ndim)
-    return _each(call.reach("input"), lambda axis: spread(axis, list(dims)))
+    return each_axis(call.reach("input"), lambda axis: spread(axis, list(dims)))
 
 
 @rule("native_group_norm", "group_norm")
@@ -287,7 +235,7 @@ def group_norm(call: Call) -> Answer:
         least = array.unflatten(1, (groups, channels // groups)).amin(2)
         return least.repeat_interleave(channels // groups, 1)
 
-    return _each(call.reach("input"), lambda axis: spread(axis.each(within), rest))
+    return each_axis(call.reach("input"), lambda axis: spread(axis.each(within), rest))
 
 
 # Matrix products: sums over what is multiplied.
@@ -298,8 +246,10 @@ def product(call: Call) -> Answer:
     names = list(call.a)
     shape = tuple(call.outs[0].shape)
     if call.name in ("aten.matmul", "aten.linear", "aten.addbmm"):
-        return [_all(call.parts(), call.outs[0])]
-    bias, a, b = (names[0], names[1], names[2]) if call.name.startswith(("aten.add", "aten.badd")) else (None, *names[:2])
+        return [all_of(call.parts(), call.outs[0])]
+    bias, a, b = (
+        (names[0], names[1], names[2]) if call.name.startswith(("aten.add", "aten.badd")) else (None, *names[:2])
+    )
     parts = []
     for name, contracted in ((a, -1), (b, -2)):
         reach, tensor = call.reach(name), call.a[name]
@@ -321,7 +271,11 @@ def _uncontracted(reach: Reach, dim: int) -> Reach:
 
 
 @rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention")
-@rule("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_attention_math")
+@rule(
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_attention_math",
+)
 def attention(call: Call) -> Answer:
     """Each query sees itself, all keys and all values of its head; a mask is taken to hide nothing."""
     shape, parts = tuple(call.outs[0].shape), []
@@ -331,14 +285,16 @@ def attention(call: Call) -> Answer:
             continue
         dims = [x.ndim - 1] if name == "query" else [x.ndim - 2, x.ndim - 1]
         done = tuple(reduced(axis, x.shape, dims, True) for axis in reach)
-        done = tuple(replace(axis, grid=None) if axis.grid is not None and axis.grid.dim in dims else axis for axis in done)
+        done = tuple(
+            replace(axis, grid=None) if axis.grid is not None and axis.grid.dim in dims else axis for axis in done
+        )
         parts.append((done, tuple(1 if d in dims else n for d, n in enumerate(x.shape))))
     return merged(parts, shape)
 
 
 @rule("_trilinear")
 def trilinear(call: Call) -> Answer:
-    return [_all(call.parts(), call.outs[0])]
+    return [all_of(call.parts(), call.outs[0])]
 
 
 @rule("glu")
@@ -355,4 +311,4 @@ def glu(call: Call) -> Answer:
         return None
     done = tuple(axis.each(halves) for axis in reach)
     on_it = any(axis.grid is not None and axis.grid.dim == dim for axis in reach)
-    return _each(done, lambda axis: axis.on(None)) if on_it and x.ndim else done
+    return each_axis(done, lambda axis: axis.on(None)) if on_it and x.ndim else done

@@ -79,7 +79,9 @@ def _inputs(model: Any, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         entries = list(example)
         if entries and all(isinstance(entry, int) and not isinstance(entry, bool) for entry in entries):
             return (made(entries),), {}
-        if entries and all(isinstance(entry, (list, tuple, torch.Size)) and all(isinstance(n, int) for n in entry) for entry in entries):
+        if entries and all(
+            isinstance(entry, (list, tuple, torch.Size)) and all(isinstance(n, int) for n in entry) for entry in entries
+        ):
             return tuple(map(made, entries)), {}
         if any(isinstance(leaf, Tensor) for leaf in tree_leaves(entries)):
             return tuple(map(_copied, entries)), {}
@@ -134,5 +136,3 @@ def _space(tensor: Tensor) -> list[int]:
     if tensor.ndim == 2 and not tensor.is_floating_point():
         return [1]  # tokens
     return list(range(2, tensor.ndim))
-
-

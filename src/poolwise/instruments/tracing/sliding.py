@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from . import windows
+from .calls import Answer, Call, rule
 from .merging import merged
 from .movement import joined_of, reshaped, viewed
 from .reach import Axis, Reach, Taps, through
-from .rules import Answer, Call, rule
 from .windows import each
 
 __all__: list[str] = []
@@ -107,7 +107,10 @@ def resized(call: Call) -> Answer:
     if "scale_factors" in a:
         scales = list(a["scale_factors"] or [None] * len(dims))
     else:
-        scales = [a.get(name) for name in (["scales"] if len(dims) == 1 else ["scales_d", "scales_h", "scales_w"][-len(dims) :])]
+        scales = [
+            a.get(name)
+            for name in (["scales"] if len(dims) == 1 else ["scales_d", "scales_h", "scales_w"][-len(dims) :])
+        ]
     op = getattr(torch.ops.aten, call.name.removeprefix("aten.")).default
     corners = a.get("align_corners")
     taps = [
@@ -141,7 +144,10 @@ def im2col(call: Call) -> Answer:
     lengths = [t.exact.shape[0] for t in taps]
     maps = []
     for at in itertools.product(*map(range, window)):
-        one = [windows.tap(n, m, s, p - d * i) for n, m, s, p, d, i in zip(x.shape[-2:], lengths, stride, padding, dilation, at, strict=True)]
+        one = [
+            windows.tap(n, m, s, p - d * i)
+            for n, m, s, p, d, i in zip(x.shape[-2:], lengths, stride, padding, dilation, at, strict=True)
+        ]
         maps.append((slide(reach, x.shape, dims, one), (*x.shape[:-2], *lengths)))
     stacked = joined_of(maps, channel + 1, (*x.shape[:-2], len(maps), *lengths), True)
     return None if stacked is None else reshaped(stacked, (*x.shape[:-2], len(maps), *lengths), call.outs[0].shape)

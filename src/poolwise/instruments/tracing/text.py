@@ -98,7 +98,9 @@ def _saved(found: Trace) -> list[str]:
     else:
         lines.append("What pooling saved: with every pooling stride at 1 it would take")
     figures = (saved.multiply_adds, saved.pool_operations, saved.output_bytes)
-    for what, now, then in zip(("multiply-adds", "pooling operations", "bytes in outputs"), saved.before, figures, strict=True):
+    for what, now, then in zip(
+        ("multiply-adds", "pooling operations", "bytes in outputs"), saved.before, figures, strict=True
+    ):
         times = f", {then / now:.1f} times as many" if now else ""
         lines.append(f"  {then:,} {what}{up_to} instead of {now:,}{times}")
     if saved.enlarged:
@@ -112,7 +114,10 @@ def table(found: Trace, everything: bool = False) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
     lines = []
     for row in rows:
-        parts = [text.ljust(width) if column < 2 else text.rjust(width) for column, (text, width) in enumerate(zip(row, widths, strict=True))]
+        parts = [
+            text.ljust(width) if column < 2 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append(" ".join(parts).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     if not everything and hidden(found):

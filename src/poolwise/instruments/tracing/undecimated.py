@@ -21,23 +21,25 @@ from torch.utils._pytree import tree_map
 
 from ...geometry import Sliding
 from ...torch._text import decode, encode
+from .calls import Call
 from .costs import multiply_adds, nbytes
 from .movement import groups
 from .recorder import Recorder, Seen
 from .result import Undecimated
-from .rules import Call
 from .sliding import counted
 from .walk import Walker, bound, short, strided
 
 __all__ = ["run"]
 
-POOLS = {f"aten.{kind}_pool{n}d{more}": n for kind in ("max", "avg") for n in (1, 2, 3) for more in ("", "_with_indices")}
+POOLS = {
+    f"aten.{kind}_pool{n}d{more}": n for kind in ("max", "avg") for n in (1, 2, 3) for more in ("", "_with_indices")
+}
 OURS = ("poolwise.pool", "poolwise.pool_with_offsets", "poolwise.indices")
 RESHAPES = ("aten.view", "aten._unsafe_view", "aten.reshape")
 PRODUCTS = {"aten.mm": ("self", "mat2"), "aten.addmm": ("mat1", "mat2")}
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """The network cannot be followed further."""
 
 
@@ -98,7 +100,7 @@ class _Follower(Walker):
         seen = self.log[self._at] if outs_known else None
         if seen is None or seen.name != name:
             if func._schema.is_mutable or any(argument for argument in func._schema.returns):
-                raise _Stopped(f"it runs other operations than with its strides ({name.partition('.')[2]})")
+                raise _StoppedError(f"it runs other operations than with its strides ({name.partition('.')[2]})")
             return func(*args, **kwargs)
         self._at += 1
         self.layer = seen.layer

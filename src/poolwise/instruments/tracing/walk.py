@@ -41,7 +41,9 @@ def bound(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
         if number < len(args):
             found[argument.name] = args[number]
         else:
-            found[argument.name] = kwargs.get(argument.name, argument.default_value if argument.has_default_value() else None)
+            found[argument.name] = kwargs.get(
+                argument.name, argument.default_value if argument.has_default_value() else None
+            )
     return found
 
 
@@ -90,11 +92,14 @@ class Walker(TorchDispatchMode):
         """With hooks that say which module runs."""
         whole = tuple(f"{name}." for name, module in self.model.named_modules() if isinstance(module, WHOLE))
         for name, module in self.model.named_modules():
-            if name.startswith(whole):
+            if name.startswith(whole) or isinstance(
+                module, torch.jit.ScriptModule
+            ):  # TorchScript has no hooks: no names
                 continue
             if module is self.model and any(module.children()):
                 continue
-            leaf = isinstance(module, WHOLE) or not any(module.children())
+            own = [child for child, _ in module.named_children() if child != "parametrizations"]
+            leaf = isinstance(module, WHOLE) or not own
             label = name or type(module).__name__
             self._handles.append(module.register_forward_pre_hook(self._start(label, leaf)))
             self._handles.append(module.register_forward_hook(self._stop()))

@@ -50,7 +50,9 @@ def padded(size: int, low: int, high: int, border: str) -> Taps:
     """One position each, of an axis that padding makes longer, or cuts where it is negative."""
     if border == "zeros":
         at = torch.arange(-low, size + high)[:, None]
-        return Taps(at.clamp(0, max(size - 1, 0)), (at >= 0) & (at < size), at, torch.ones_like(at, dtype=torch.bool), (1, 1))
+        return Taps(
+            at.clamp(0, max(size - 1, 0)), (at >= 0) & (at < size), at, torch.ones_like(at, dtype=torch.bool), (1, 1)
+        )
     scheme = Sliding((1,), (1,), ((max(low, 0), max(high, 0)),))
     taps = bordered(scheme.axis(size), scheme, 0, border)
     kept = slice(max(-low, 0), taps.exact.shape[0] - max(-high, 0))
@@ -78,32 +80,34 @@ def tap(size: int, outputs: int, stride: int, padding: int) -> Taps:
 @lru_cache(maxsize=512)
 def resized(op: Any, rank: int, size: int, outputs: int, corners: bool | None, scale: float | None) -> Taps | None:
     """What a resizing reads, found by resizing the unit vectors; `None` where that would be a large table."""
-    if size * outputs > LARGEST:
-        return None
-    exact, real = _probed(op, rank, size, outputs, corners, scale)
+    small = size * outputs <= LARGEST
+    exact, real = _probed(op, rank, size, outputs, corners, scale) if small else (None, None)
     inside = 1 if corners else 0  # with aligned corners it is the gaps between elements that are scaled
     a, b = size - inside, outputs - inside
     uneven = scale is not None and not inside and outputs != size * scale
-    if uneven or size == 1 or min(a, b) < 1:
-        return Taps(exact, real, exact, real, None)
-    inputs, steps = a // math.gcd(a, b), b // math.gcd(a, b)
-    # Away from the ends, where nothing is cut: the pattern of one period in a long axis, moved to where it is wanted.
+    inputs, steps = (1, 1) if min(a, b) < 1 else (a // math.gcd(a, b), b // math.gcd(a, b))
     rounds = 2 * max(2, -(-4 // inputs), -(-4 // steps))
-    if rounds * inputs * rounds * steps > LARGEST:
-        return Taps(exact, real, exact, real, None)
+    if uneven or size == 1 or min(a, b) < 1 or rounds * inputs * rounds * steps > LARGEST:
+        return None if exact is None else Taps(exact, real, exact, real, None)
+    # Away from the ends, where nothing is cut: the pattern of one period in a long axis, moved to where it is wanted.
     long = _probed(op, rank, rounds * inputs + inside, rounds * steps + inside, corners, scale)
     middle = rounds // 2
     at = torch.arange(outputs)
     rows = middle * steps + at % steps
-    virtual = long[0][rows] + (at // steps - middle)[:, None] * inputs
-    return Taps(exact, real, virtual, long[1][rows], (steps, inputs))
+    virtual, counted = long[0][rows] + (at // steps - middle)[:, None] * inputs, long[1][rows]
+    if exact is None:  # beyond the ends the outermost elements are read again, or with antialiasing none
+        within = (virtual >= 0) & (virtual < size)
+        exact, real = virtual.clamp(0, size - 1), counted & within if "_aa" in str(op) else counted
+    return Taps(exact, real, virtual, counted, (steps, inputs))
 
 
 def _probed(op: Any, rank: int, size: int, outputs: int, corners: bool | None, scale: float | None) -> Any:
-    unit = torch.eye(size, dtype=torch.float64).reshape(1, size, size, *[1] * (rank - 1))
+    # The other axes have length 2: antialiasing over one of length 1 gives wrong values (torch 2.13).
+    unit = torch.eye(size, dtype=torch.float64).reshape(size, 1, size, *[1] * (rank - 1))
+    wide = unit.expand(size, 1, size, *[2] * (rank - 1)).contiguous()
     options = [] if corners is None else [corners]
-    seen = op(unit, [outputs, *[1] * (rank - 1)], *options, *[scale, *[None] * (rank - 1)])
-    read = seen.reshape(size, outputs).T != 0
+    seen = op(wide, [outputs, *[2] * (rank - 1)], *options, *[scale, *[None] * (rank - 1)])
+    read = seen.reshape(size, outputs, -1)[:, :, 0].T != 0
     most = int(read.sum(1).max())
     # Positions that are read come first, in order.
     order = torch.argsort((~read).to(torch.uint8), dim=1, stable=True)[:, :most]
