@@ -22,7 +22,7 @@ def test_docstring_examples(name):
     assert outcome.failed == 0, f"{outcome.failed} of {outcome.attempted} examples"
 
 
-FUNCTIONS = [n for n in instruments.__all__ if inspect.isfunction(getattr(instruments, n)) and n != "undecimated"]
+FUNCTIONS = [n for n in instruments.__all__ if inspect.isfunction(getattr(instruments, n))]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..messages import refuse
 from .networks import as_images, map_from, maps, module_named, plain
-from .places import Box, box_in, traced_layer
+from .places import Box, traced_layer
 
 __all__ = ["Patch", "UnitPatches", "patch_sheet", "top_patches"]
 
@@ -144,8 +144,7 @@ class _Frame:
         found = traced_layer(model, shape, layer)
         # A field is as large as the largest box along the axis: only those at the border are cut.
         boxes = [
-            None if found is None else box_in(found, shape, tuple(min(i, n - 1) for n in sizes))
-            for i in range(max(sizes))
+            None if found is None else found.box(tuple(min(i, n - 1) for n in sizes)) or None for i in range(max(sizes))
         ]
         known = [box for box in boxes if box is not None]
         if found is None or len(known) < len(boxes):
@@ -158,8 +157,7 @@ class _Frame:
 
     def cut(self, image: np.ndarray, position: tuple[int, ...]) -> tuple[Box, np.ndarray]:
         """The box and its pixels, NaN around them where the field leaves the image."""
-        box = box_in(self.found, self.shape, position)
-        assert box is not None
+        box = self.found.box(position)
         pixels = np.full((len(image), *self.side), np.nan, image.dtype)
         inner = []
         for (first, end), side in zip(box, self.side, strict=True):

@@ -31,24 +31,7 @@ def traced_layer(model: Any, shape: tuple[int, ...], layer: str) -> Layer | None
 def box_of(model: Any, shape: tuple[int, ...], layer: str, position: tuple[int, ...]) -> Box | None:
     """``(first, end)`` per axis: the input positions on which a unit can depend, inside the image. `None`: not known."""
     found = traced_layer(model, shape, layer)
-    return None if found is None else box_in(found, shape, position)
-
-
-def box_in(found: Layer, shape: tuple[int, ...], position: tuple[int, ...]) -> Box | None:
-    """As `box_of`, of a layer that was traced before."""
-    if hasattr(found, "box"):
-        return found.box(position) or None
-    # To be removed with the first trace whose layers have `box`: right where padding is the same on both sides and the
-    # windows fill the axis.
-    if found.receptive_field is None or found.reduction is None:
-        return None
-    box = []
-    for at, length, size, field, jump in zip(
-        position, found.output[2:], shape[2:], found.receptive_field, found.reduction, strict=True
-    ):
-        first = at * jump - ((length - 1) * jump + field - size) // 2
-        box.append((min(max(first, 0), size), max(min(first + field, size), 0)))
-    return tuple(box)
+    return None if found is None else found.box(position) or None
 
 
 def jump_of(model: Any, shape: tuple[int, ...], layer: str, lengths: tuple[int, ...]) -> tuple[Any, ...] | None:
