@@ -76,7 +76,7 @@ class Layer:
         >>> from poolwise.instruments import trace
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3, padding=1), pt.MaxPool2d(2))
         >>> trace(model, (1, 1, 8, 8)).layers[-1].box((0, 2))
-        ((0, 4), (3, 7))
+        ((0, 3), (3, 7))
         """
         if self.reach is None:
             return ()
