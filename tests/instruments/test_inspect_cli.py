@@ -170,3 +170,11 @@ def test_one_line_each(here, capsys, model, shape, code, text):
         return
     found, line = fails(capsys, model, "--input", shape)
     assert found == code and text in line
+
+
+def test_one_place_sees_all(here, capsys):
+    (here / "globe.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.AdaptiveAvgPool2d(1))\n"
+    )
+    assert main(["inspect", "globe.py:net", "--input", "1,1,8,8"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["1", "1x1x1", "8", "all"]

@@ -276,3 +276,30 @@ def test_a_network_that_decides_by_values():
 def test_lazily_in_the_torch_namespace():
     assert pt.inspect is inspect
     assert "What pooling saved" in str(pt.inspect(nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 1, 1)), (1, 1, 4, 4)))
+
+
+class Inferring(nn.Module):
+    """Switches autograd off itself, so that operations reach the dispatcher as they were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 2, 3), nn.Linear(18, 2)
+
+    @torch.inference_mode()
+    def forward(self, x):
+        return self.fc(F.max_pool2d(F.pad(self.conv(x), (1, 0, 1, 0)), 2).flatten(1))
+
+
+def test_inference_mode():
+    found = inspect(Inferring(), (1, 1, 7, 7))
+    assert found.layer("max_pool2d").receptive_field == (4, 4) and found.layer("max_pool2d").start == (-1, -1)
+    assert found.multiply_adds == 25 * 18 + 36 and not any(layer.assumed for layer in found.layers)
+
+
+@pytest.mark.parametrize("name", ["", ".result", ".text"])
+def test_examples(name):
+    import doctest
+    import importlib
+
+    outcome = doctest.testmod(importlib.import_module(f"poolwise.instruments.tracing{name}"))
+    assert outcome.failed == 0 and outcome.attempted

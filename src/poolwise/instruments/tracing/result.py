@@ -56,6 +56,13 @@ class Layer:
         """True where some output depends on the whole of every axis."""
         return self.reach is not None and all(axis.field() >= axis.size for axis in self.reach)
 
+    @property
+    def single(self) -> bool:
+        """True where one place is left, as after global pooling."""
+        return bool(self.reach) and all(
+            axis.grid is not None and self.output[axis.grid.dim] == 1 for axis in self.reach
+        )
+
     def box(self, position: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """The input positions that one output can depend on, clipped to the input.
 

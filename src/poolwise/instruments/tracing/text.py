@@ -45,9 +45,9 @@ def cells(layer: Layer) -> tuple[str, ...]:
     name = layer.name if len(layer.name) <= NAME else f"{layer.name[: NAME - 17]}..{layer.name[-15:]}"
     sees = "-"
     if layer.receptive_field:
-        plain = layer.reduction is not None and layer.local_field is None
+        plain = layer.reduction is not None and layer.local_field is None and not layer.single
         sees = "all" if layer.sees_everything and not plain else _each(layer.receptive_field)
-        sees += f" ({_each(layer.local_field)})" if layer.local_field else ""
+        sees += f" ({_each(layer.local_field)})" if layer.local_field and not layer.single else ""
         sees = ("~" if layer.assumed else "") + sees
     return (
         name, "x".join(map(str, layer.output[1:])) or "-", _each(layer.reduction) if layer.reduction else "-", sees,
