@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,7 +57,10 @@ def whole(tmp_path_factory) -> tuple[Path, dict]:
 
 def test_a_whole_study(whole):
     folder, facts = whole
-    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "results.jsonl", "summary.png"]
+    assert (folder / "summary.png").read_bytes()[1:4] == b"PNG" and len(facts["report"]["claims"]) == 5
+    command = facts["header"]["machine"]["command"]
+    assert set(shlex.split(command)) == {"poolwise", "study", *SMALL} and command in (folder / "index.html").read_text()
     assert len(facts["variants"]) == 2 and len(facts["runs"]) == 8 and not facts["failed"]
     assert len(lines(folder)) == 1 + 2 + 8 and lines(folder)[0]["kind"] == "header"
     order = [(run["variant"], run["size"], run["seed"]) for run in facts["runs"]]

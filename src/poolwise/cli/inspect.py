@@ -103,12 +103,9 @@ def _show(found: Trace, everything: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for number, head in enumerate(text.HEADS):
-        table.add_column(
-            head, justify="left" if number < 2 else "right", no_wrap=True, overflow="ellipsis" if not number else "fold",
-            min_width=8 if not number else None,
-        )  # fmt: skip
-    for layer in text.shown(found, everything):
-        table.add_row(*text.cells(layer))
+        table.add_column(head, justify="left" if number < 2 else "right", no_wrap=True)
+    for row in text.rows(text.shown(found, everything), console.width):
+        table.add_row(*row)
     console.print(table)
     if not everything and text.hidden(found):
         console.print(f"(left out: {text.left_out(found)}; --all shows them)")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add_command", "run"]
 
 MODULES = ("torch", "scipy", "sklearn", "jinja2", "matplotlib", "rich", "PIL.Image")
-RESULTS, PAGE = "results.jsonl", "index.html"
+RESULTS, SUMMARY, PAGE = "results.jsonl", "summary.png", "index.html"
 
 
 def add_command(commands: Any) -> None:
@@ -122,7 +122,7 @@ def _study(args: argparse.Namespace, path: Path) -> Outcome:
         raise CommandError(str(error)) from None
     study = runner.plan(
         images, variants=[way.name for way in WAYS] if args.variants is None else args.variants, seeds=args.seeds,
-        sizes=args.sizes, steps=args.steps, quick=args.quick, processes=processes,
+        sizes=args.sizes, steps=args.steps, quick=args.quick, processes=processes, command=_command(args),
     )  # fmt: skip
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,28 +149,34 @@ def _interrupted(args: argparse.Namespace, path: Path, outcome: Outcome) -> int:
 
 def _again(args: argparse.Namespace) -> str:
     """The command that goes on where this one stopped."""
-    words = ["poolwise", "study", "--resume", "--data", args.data, "--out", args.out]
+    return _command(args, "--resume", "--out", args.out, *(["--jobs", str(args.jobs)] if args.jobs else []))
+
+
+def _command(args: argparse.Namespace, *more: str) -> str:
+    """The command that was typed, as far as it decides results."""
+    words = ["poolwise", "study", "--data", args.data]
     for name in ("variants", "sizes"):
         if getattr(args, name) is not None:
             words += [f"--{name}", ",".join(map(str, getattr(args, name)))]
-    for name in ("seeds", "steps", "image_size", "jobs"):
+    for name in ("seeds", "steps", "image_size"):
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
-    return shlex.join(words + (["--quick"] if args.quick else []))
+    return shlex.join([*words, *(["--quick"] if args.quick else []), *more])
 
 
 def _report(args: argparse.Namespace, results: Results, failed: list[Failed]) -> int:
-    """The page and the table of whatever there is, in the order of the settings and not of finishing."""
-    from ..study import page, table
+    """The page, its summary and the table of whatever there is, in the order of the settings and not of finishing."""
+    from ..study import figures, page, table
 
     settings = results.header.settings
     variants = sorted(results.variants, key=lambda variant: settings.variants.index(variant.name))
     runs = sorted(results.runs, key=lambda run: (settings.variants.index(run.variant), run.size, run.seed))
     if not runs:
         raise CommandError(f"not one run has a result in {Path(args.out) / RESULTS}; there is nothing to report")
-    place = Path(args.out) / PAGE
-    write_whole(place, page.render(results.header, variants, runs).encode())
-    files = [str(Path(args.out) / RESULTS), str(place)]
+    folder = Path(args.out)
+    write_whole(folder / SUMMARY, figures.main_figure(results.header, variants, runs))
+    write_whole(folder / PAGE, page.render(results.header, variants, runs).encode())
+    files = [str(folder / name) for name in (RESULTS, SUMMARY, PAGE)]
     if args.json:
         from ..study.record import to_plain
 
@@ -179,6 +185,7 @@ def _report(args: argparse.Namespace, results: Results, failed: list[Failed]) ->
                 "header": to_plain(results.header),
                 "variants": [to_plain(variant) for variant in variants],
                 "runs": [to_plain(run) for run in runs],
+                "report": table.as_dict(results.header, variants, runs),
                 "failed": [{"run": str(failure.job), "why": failure.why} for failure in failed],
                 "files": files,
             }

@@ -146,25 +146,14 @@ def _machine(header: Header) -> str:
 
 
 def command(header: Header) -> str:
-    """What to type to have this again.
-
-    The header does not say by which path a folder of one's own was given.
-    """
+    """What to type to have this again: what was typed, or as much of it as the settings tell."""
     known = header.machine.get("command")
     if isinstance(known, str):
         return known
     settings, data = header.settings, header.data.name
-    words = [
-        "poolwise",
-        "study",
-        "--data",
-        data,
-        "--variants",
-        ",".join(settings.variants),
-        "--seeds",
-        str(len(settings.seeds)),
-    ]
-    words += ["--sizes", ",".join(map(str, settings.sizes)), "--steps", str(settings.steps)]
+    words = ["poolwise", "study", "--data", data, "--variants", ",".join(settings.variants)]
+    words += ["--seeds", str(len(settings.seeds)), "--sizes", ",".join(map(str, settings.sizes))]
+    words += ["--steps", str(settings.steps)]
     return shlex.join(words + (["--quick"] if header.quick else []))
 
 

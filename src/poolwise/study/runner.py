@@ -57,8 +57,11 @@ def plan(
     steps: int | None = None,
     quick: bool = False,
     processes: int = 1,
+    command: str | None = None,
 ) -> Plan:
     """Settings for a data set; what is not said has values that make about a minute, or less than twenty.
+
+    `command` is what a reader of the report may type to have the same again.
 
     Raises
     ------
@@ -88,7 +91,10 @@ def plan(
         probe_images=min(100 if quick else 500, sizes[-1]), field_images=min(16 if quick else 64, len(images.test_labels)),
         shift_images=min(100 if quick else 500, len(images.test_labels)),
     )  # fmt: skip
-    return Plan(_header(images, settings, quick, processes), _material(images, settings))
+    header = _header(images, settings, quick, processes)
+    if command:
+        header.machine["command"] = command
+    return Plan(header, _material(images, settings))
 
 
 def _header(images: ImageSet, settings: Settings, quick: bool, processes: int) -> Header:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 from .result import Layer, Trace
 
-__all__ = ["HEADS", "WHAT_COLUMNS_ARE", "cells", "figure", "findings", "hidden", "left_out", "shown", "table"]
+__all__ = ["HEADS", "WHAT_COLUMNS_ARE", "cells", "figure", "findings", "hidden", "left_out", "rows", "shown", "table"]
 
-HEADS = ("layer", "output", "step", "sees", "mult-adds", "pool ops", "memory")
+HEADS = ("layer", "output", "step", "sees", "from", "MACs", "pools", "moves", "memory")
 WHAT_COLUMNS_ARE = (
     "step: input elements from one output to the next. sees: receptive field, padding counted; all: the whole input, with "
-    "what windows alone see in brackets. ~: an operation without a rule, taken to see everything. memory: bytes of the output."
+    "what windows alone see in brackets. ~: an operation without a rule, taken to see everything. from: where the first "
+    "output's field begins; below 0 is padding. MACs: multiply-adds. pools: window elements that are pooled. moves: bytes "
+    "read and written. memory: bytes of the output."
 )
-NAME = 26
-"""Characters of a layer's name; of a longer one the middle is left out."""
+WIDTH = 80
+LEAST_NAME, MOST_NAME = 12, 26
+"""Characters of a layer's name; of a longer one the middle is left out. Where the screen is narrow it is names that give
+way, never figures."""
 
 
 def figure(number: float) -> str:
@@ -40,9 +45,14 @@ def _each(values: Any) -> str:
     return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
+def _first(layer: Layer) -> str:
+    """Where the first output's field begins, where outputs have fields of their own."""
+    known = layer.reduction and layer.start and None not in layer.start and not layer.single
+    return _each(layer.start) if known else "-"
+
+
 def cells(layer: Layer) -> tuple[str, ...]:
     """A layer's line."""
-    name = layer.name if len(layer.name) <= NAME else f"{layer.name[: NAME - 17]}..{layer.name[-15:]}"
     sees = "-"
     if layer.receptive_field:
         plain = layer.reduction is not None and layer.local_field is None and not layer.single
@@ -50,10 +60,26 @@ def cells(layer: Layer) -> tuple[str, ...]:
         sees += f" ({_each(layer.local_field)})" if layer.local_field and not layer.single else ""
         sees = ("~" if layer.assumed else "") + sees
     return (
-        name, "x".join(map(str, layer.output[1:])) or "-", _each(layer.reduction) if layer.reduction else "-", sees,
-        figure(layer.multiply_adds) if layer.multiply_adds else "-",
-        figure(layer.pool_operations) if layer.pool_operations else "-", figure(layer.output_bytes),
+        layer.name, "x".join(map(str, layer.output[1:])) or "-", _each(layer.reduction) if layer.reduction else "-", sees,
+        _first(layer), figure(layer.multiply_adds) if layer.multiply_adds else "-",
+        figure(layer.pool_operations) if layer.pool_operations else "-", figure(layer.bytes_moved),
+        figure(layer.output_bytes),
     )  # fmt: skip
+
+
+def rows(layers: Sequence[Layer], width: int) -> list[tuple[str, ...]]:
+    """The layers' lines, for a table of so many characters with one space between its columns."""
+    lines = [cells(layer) for layer in layers]
+    others = sum(1 + max(len(line[column]) for line in [HEADS, *lines]) for column in range(1, len(HEADS)))
+    most = min(max(width - others, LEAST_NAME), MOST_NAME)
+    return [(_short(name, most), *rest) for name, *rest in lines]
+
+
+def _short(name: str, most: int) -> str:
+    if len(name) <= most:
+        return name
+    end = (most - 2) * 2 // 3  # the end says which layer it is, the beginning where
+    return f"{name[: most - 2 - end]}..{name[-end:]}"
 
 
 def shown(found: Trace, everything: bool = False) -> list[Layer]:
@@ -110,10 +136,10 @@ def _saved(found: Trace) -> list[str]:
 
 def table(found: Trace, everything: bool = False) -> str:
     """The whole, in plain text."""
-    rows = [HEADS, *map(cells, shown(found, everything))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    all_rows = [HEADS, *rows(shown(found, everything), WIDTH)]
+    widths = [max(len(row[column]) for row in all_rows) for column in range(len(HEADS))]
     lines = []
-    for row in rows:
+    for row in all_rows:
         parts = [
             text.ljust(width) if column < 2 else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
