@@ -75,7 +75,17 @@ def test_table(here, capsys, model):
     out = capsys.readouterr().out
     assert "talks" not in out and max(map(len, out.splitlines())) <= 80
     lines = out.splitlines()
-    assert lines[1].split() == ["conv", "4x6x6", "1", "3", "0", "1.30k", "-", "992", "576"]  # bytes: 4 of each, 64 in, 36 + 4 weights, 144 out
+    assert lines[1].split() == [
+        "conv",
+        "4x6x6",
+        "1",
+        "3",
+        "0",
+        "1.30k",
+        "-",
+        "992",
+        "576",
+    ]  # bytes: 4 of each, 64 in, 36 + 4 weights, 144 out
     assert lines[2].split()[:4] == ["max_pool2d", "4x3x3", "2", "4"]
     assert "In all 1,368 multiply-adds and 144 pooling operations" in " ".join(lines)
     assert "1,496 multiply-adds instead of 1,368, 1.1 times as many" in " ".join(lines)

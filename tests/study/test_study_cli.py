@@ -91,10 +91,15 @@ def test_equal_seeds_pair_the_variants(whole):
 @pytest.mark.skipif(os.name != "posix", reason="signals to a group of processes")
 def test_interrupted_and_resumed_is_as_if_nothing_had_happened(whole, tmp_path, monkeypatch):
     folder, path = tmp_path / "out", tmp_path / "out" / "results.jsonl"
-    process = subprocess.Popen(
-        [*COMMAND, "--jobs", "1", "--out", str(folder)], start_new_session=True, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
+    # Where the tests themselves run in a shell's background, interrupts are ignored, and children would ignore them too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [*COMMAND, "--jobs", "1", "--out", str(folder)], start_new_session=True, text=True, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 100
         while not (path.exists() and b'"kind":"run"' in path.read_bytes()):
