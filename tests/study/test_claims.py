@@ -53,6 +53,14 @@ def test_a_smaller_gap_with_a_worse_test_error_is_no_gain() -> None:
     assert "no gain" in claim.answers[0].text
 
 
+def test_a_larger_gap_with_a_better_test_error_is_no_loss() -> None:
+    claim = judge(*study(Truth(noise=0.004, gap_pooling=0.04, error_pooling=-0.05)))[1]
+    assert claim.verdict is Verdict.IN_PART
+    assert "no loss" in claim.answers[0].text
+    worse = judge(*study(Truth(noise=0.004, gap_pooling=0.04, error_pooling=0.05)))[1]
+    assert worse.verdict is Verdict.HELD_NOT and "no loss" not in worse.answers[0].text
+
+
 def test_a_smaller_gap_alone_is_held_in_part() -> None:
     claim = judge(*study(Truth(noise=0.01, gap_pooling=-0.06)))[1]
     assert claim.verdict is Verdict.IN_PART

@@ -129,7 +129,7 @@ def test_every_number_of_the_claims_is_on_the_page(whole: str) -> None:
             for row in answer.rows:
                 if row.found is None:
                     continue
-                scale, found = (100 if row.unit == "share" else 1), row.found
+                scale, found = (100 if row.unit in ("share", "points") else 1), row.found
                 box = text[text.index(claim.measured) :]
                 line = box[box.index(f" {row.what} {row.sides[0]} / {row.sides[1]} ") :][:400]
                 shown = [float(number.replace("\u2212", "-")) for number in re.findall(r"[+\u2212]?\d+\.\d+", line)][:5]

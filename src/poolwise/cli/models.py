@@ -130,7 +130,9 @@ def _called(value: Any, text: str) -> Any:
     if isinstance(value, torch.nn.Module):
         return value
     if not callable(value):
-        raise CommandError(f"{text} names a value of type {type(value).__name__}, which cannot be called to make a model", 2)
+        raise CommandError(
+            f"{text} names a value of type {type(value).__name__}, which cannot be called to make a model", 2
+        )
     with _importing_from(Path.cwd()):
         return _run(value, f"{text} failed")
 

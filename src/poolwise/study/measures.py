@@ -52,7 +52,7 @@ def _both(header: Header, size: int) -> float:
 
 test_error = Measure("test error", "share", lambda run: run.test_error, _tests, -1)
 train_error = Measure("training error", "share", lambda run: run.train_error, lambda _h, size: 1 / max(size, 1), -1)
-gap = Measure("gap", "share", lambda run: run.test_error - run.train_error, _both, -1)
+gap = Measure("gap", "points", lambda run: run.test_error - run.train_error, _both, -1)
 
 
 def crops(shift: int) -> Measure:

@@ -180,8 +180,8 @@ def _rows(records: Records, pairs: Sequence[Pair]) -> list[Row]:
     wanted = [("test error", measures.test_error), ("gap", measures.gap)]
     if records.middle is not None:
         wanted += [
-            (f"same answer, crops, {records.middle} px", measures.crops(records.middle)),
-            (f"same answer, rolled, {records.middle} px", measures.circular(records.middle)),
+            (f"same answer for crops ({records.middle} px)", measures.crops(records.middle)),
+            (f"same answer when rolled ({records.middle} px)", measures.circular(records.middle)),
         ]
     keys = [(pair, what, measure) for pair in pairs for what, measure in wanted]
     found = correct([records.difference([one], [two], measure) for (one, two), _, measure in keys])
@@ -203,5 +203,5 @@ def _answer(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
         if direction(own) == 0:
             parts.append(f"{pair[0]} and {pair[1]}: no difference shown.")
         else:
-            parts.append(f"{pair[0]}, against {pair[1]}: {wording.listed(shown)}.")
+            parts.append(f"{pair[0]} against {pair[1]}: {'; '.join(shown)}.")
     return " ".join(parts)

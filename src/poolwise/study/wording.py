@@ -40,6 +40,7 @@ class Unit:
 
 UNITS = {
     "share": Unit(100, " %", " points", 1),
+    "points": Unit(100, " points", " points", 1),
     "pixels": Unit(1, " px", " px", 1),
     "relative": Unit(1, "", "", 2),
     "count": Unit(1, "", "", 0),
