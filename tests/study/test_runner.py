@@ -215,3 +215,17 @@ def test_failures_are_not_repeated_for_ever(tmp_path, small, monkeypatch):
     monkeypatch.setattr(runner, "work", all_fail)
     outcome = runner.run(path, results, small.material, 1)
     assert len(outcome.failed) == len(asked) == runner.GIVE_UP and outcome.left == 8 and not outcome.interrupted
+
+
+def test_an_interrupt_just_after_a_line_was_written(tmp_path, small, monkeypatch):
+    path = tmp_path / "results.jsonl"
+    results = runner.prepare(path, small.header, resume=False, force=False)
+
+    def interrupted(known, material, add, progress):
+        add(variant("max2", 1.0))
+        add(run_of("max2", 0, 40))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_describe", interrupted)
+    outcome = runner.run(path, results, small.material, 1, None)
+    assert outcome.interrupted and outcome.results.runs == [run_of("max2", 0, 40)] and outcome.left == 7

@@ -198,6 +198,8 @@ def run(path: Path, results: Results, material: Material, processes: int, progre
             with closing(work(jobs, train_and_measure, material, processes)) as events:
                 _collect(events, outcome, add, progress)
     except KeyboardInterrupt:
+        # It may have come after a line was written and before its record was noted: the file says what there is.
+        outcome.results = results = read(path)
         outcome.interrupted = True
     outcome.left = len(settings.variants) * len(settings.seeds) * len(settings.sizes) - len(results.runs)
     return outcome
