@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import wording
@@ -10,8 +10,8 @@ from .measures import Measure, Records
 from .statistics import FEWEST_SEEDS, Difference, Verdict, correct
 
 __all__ = [
-    "BY_SIGN", "IS_IT_POOLING", "IS_IT_SO", "NONE", "POOLED", "STRIDED", "TIME_MARGIN", "Answer", "Ask", "Claim", "Row", "common", "direction",
-    "each", "mean_of", "paired", "seen", "strongest", "told", "why_not",
+    "BY_SIGN", "IS_IT_POOLING", "IS_IT_SO", "NONE", "POOLED", "STRIDED", "TIME_MARGIN", "Answer", "Ask", "Claim", "Row", "asked_twice", "common",
+    "direction", "each", "mean_of", "paired", "seen", "strongest", "told", "unmeasured", "why_not",
 ]  # fmt: skip
 
 IS_IT_SO = "Against no reduction (stride 1 throughout)"
@@ -97,6 +97,20 @@ class Claim:
 def seen(records: Records) -> tuple[list[str], list[str], list[str]]:
     """Names of the main family: those that pool, those that do not reduce, those that stride."""
     return records.names("pooling"), records.names("nothing"), records.names("convolution")
+
+
+def asked_twice(
+    ask: Callable[[str, Sequence[str], str], Answer], nothing: Sequence[str], strided: Sequence[str]
+) -> tuple[Answer, Answer]:
+    """The answers of a claim: ``ask(question, control, side)`` against no reduction, then against a strided convolution."""
+    return ask(IS_IT_SO, nothing, NONE), ask(IS_IT_POOLING, strided, STRIDED)
+
+
+def unmeasured(
+    records: Records, question: str, first: Sequence[str], control: Sequence[str], side: str, rows: Sequence[Row] = ()
+) -> Answer:
+    """The answer where nothing can be said, and why."""
+    return Answer(question, Verdict.NOT_MEASURED, why_not(records, first, control, f"a variant {side}"), tuple(rows))
 
 
 Ask = tuple[str, Measure, int | None]

@@ -21,33 +21,11 @@ Tensor = torch.Tensor
 QUIET = frozenset(
     f"aten.{name}"
     for name in (
-        *(
-            "view",
-            "_unsafe_view",
-            "reshape",
-            "_reshape_alias",
-            "permute",
-            "transpose",
-            "t",
-            "select",
-            "slice",
-            "unsqueeze",
-        ),
-        *(
-            "squeeze",
-            "expand",
-            "unbind",
-            "split",
-            "split_with_sizes",
-            "diagonal",
-            "unfold",
-            "alias",
-            "detach",
-            "lift_fresh",
-        ),
-        *("unsafe_split", "unsafe_split_with_sizes", "as_strided", "view_as_real", "view_as_complex", "lift", "narrow"),
+        "view", "_unsafe_view", "reshape", "_reshape_alias", "permute", "transpose", "t", "select", "slice", "unsqueeze",
+        "squeeze", "expand", "unbind", "split", "split_with_sizes", "diagonal", "unfold", "alias", "detach", "lift_fresh",
+        "unsafe_split", "unsafe_split_with_sizes", "as_strided", "view_as_real", "view_as_complex", "lift", "narrow",
     )
-)
+)  # fmt: skip
 """Operations that move no byte: no layers of their own."""
 WRITERS = frozenset({"aten.copy", "aten.fill", "aten.zero"})
 """Operations that overwrite what they are given, and do not read it."""

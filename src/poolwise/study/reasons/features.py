@@ -23,7 +23,7 @@ from ..answers import (
     paired,
     seen,
     told,
-    why_not,
+    unmeasured,
 )  # fmt: skip
 from ..measures import Measure, Records
 from ..statistics import Difference, Verdict, correct
@@ -52,9 +52,7 @@ def features(records: Records) -> Claim:
             )
         second = Answer(IS_IT_POOLING, BY_SIGN[direction(rows)], text + ".", tuple(rows))
     else:
-        second = Answer(
-            IS_IT_POOLING, Verdict.NOT_MEASURED, why_not(records, pooled, strided, f"a variant {STRIDED}"), tuple(rows)
-        )
+        second = unmeasured(records, IS_IT_POOLING, pooled, strided, STRIDED, rows)
     return Claim(
         "features", "From low to high level",
         "Stacked with convolutions, pooling lets a network learn from low-level to high-level features.",
@@ -70,15 +68,14 @@ def features(records: Records) -> Claim:
 
 
 def _features_answer(records: Records, pooled: Sequence[str], nothing: Sequence[str], places: Sequence[str]) -> Answer:
-    missing = why_not(records, pooled, nothing, f"a variant {NONE}")
-    if len(places) < 2 or not pooled:
-        return Answer(
-            IS_IT_SO, Verdict.NOT_MEASURED, missing if not pooled else "Not measured: fewer than two depths.", ()
-        )
+    if not pooled:
+        return unmeasured(records, IS_IT_SO, pooled, nothing, NONE)
+    if len(places) < 2:
+        return Answer(IS_IT_SO, Verdict.NOT_MEASURED, "Not measured: fewer than two depths.", ())
     rows = _learned(records, pooled, nothing, places)
     rising, above, learned, more = (row for row in rows)
     if not rising.measured:
-        return Answer(IS_IT_SO, Verdict.NOT_MEASURED, missing, tuple(rows))
+        return unmeasured(records, IS_IT_SO, pooled, nothing, NONE, rows)
     parts = [
         {1: "Probes rose with depth", -1: "Probes fell with depth", 0: "No trend of the probes with depth was shown"}[
             rising.sign

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from .. import measures, wording
 from ..answers import (
     BY_SIGN,
-    IS_IT_POOLING,
-    IS_IT_SO,
     NONE,
     POOLED,
     STRIDED,
@@ -16,13 +14,14 @@ from ..answers import (
     Ask,
     Claim,
     Row,
+    asked_twice,
     common,
     each,
     mean_of,
     paired,
     seen,
     told,
-    why_not,
+    unmeasured,
 )  # fmt: skip
 from ..measures import Records
 from ..statistics import Verdict
@@ -40,9 +39,10 @@ def field(records: Records) -> Claim:
             (f"Effective field, {deepest}, {when} training", measures.field_side(deepest, when), None)
             for when in ("after", "before")
         ]
-    answers = (
-        _answer(records, IS_IT_SO, pooled, nothing, NONE, deepest, ask),
-        _answer(records, IS_IT_POOLING, pooled, strided, STRIDED, deepest, ask),
+    answers = asked_twice(
+        lambda question, control, side: _answer(records, question, pooled, control, side, deepest, ask),
+        nothing,
+        strided,
     )
     rows = [row for answer in answers for row in answer.rows if row.found is not None]
     strength = [told(row, "smaller", "larger") for row in rows]
@@ -78,14 +78,13 @@ def _answer(
     deepest: str | None,
     ask: Sequence[Ask],
 ) -> Answer:
-    missing = Answer(question, Verdict.NOT_MEASURED, why_not(records, pooled, control, f"a variant {side}"), ())
     if not pooled or not control or deepest is None:
-        return missing
+        return unmeasured(records, question, pooled, control, side)
     rows = [*_theory(records, pooled, control[0], deepest), *paired(records, pooled, control, (POOLED, side), ask)]
     theory = next((row for row in rows if row.counted is not None), None)
     effective = next((row for row in rows if row.found is not None), None)
     if effective is None:
-        return Answer(question, missing.verdict, missing.text, tuple(rows))
+        return unmeasured(records, question, pooled, control, side, rows)
     words = {1: "was larger", -1: "was smaller", 0: "was not shown to differ"}
     text = f"The effective field after training {words[effective.sign]} {POOLED} than {side}"
     if not effective.sign:

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 from .. import measures, wording
 from ..answers import (
-    IS_IT_POOLING,
-    IS_IT_SO,
     NONE,
     POOLED,
-    STRIDED,
     Answer,
     Ask,
     Claim,
+    asked_twice,
     common,
     each,
     mean_of,
@@ -21,7 +19,7 @@ from ..answers import (
     seen,
     strongest,
     told,
-    why_not,
+    unmeasured,
 )  # fmt: skip
 from ..measures import Records
 from ..statistics import Verdict
@@ -32,9 +30,8 @@ __all__ = ["overfitting"]
 def overfitting(records: Records) -> Claim:
     """A smaller gap counts only where the test error fell as well, a larger one only where it did not."""
     pooled, nothing, strided = seen(records)
-    answers = tuple(
-        _overfitting_answer(records, question, pooled, control, side)
-        for question, control, side in ((IS_IT_SO, nothing, NONE), (IS_IT_POOLING, strided, STRIDED))
+    answers = asked_twice(
+        lambda question, control, side: _overfitting_answer(records, question, pooled, control, side), nothing, strided
     )
     smallest = min(records.sizes, default=records.main)
     one = (
@@ -61,8 +58,7 @@ def _overfitting_answer(
         asked.append((f"Test error, {size:,} images", measures.test_error, size))
     rows = paired(records, pooled, control, (POOLED, side), asked) if pooled and control else []
     if not any(row.measured for row in rows):
-        what = f"a variant {side}"
-        return Answer(question, Verdict.NOT_MEASURED, why_not(records, pooled, control, what), tuple(rows))
+        return unmeasured(records, question, pooled, control, side, rows)
     gaps, tests = rows[0::2], rows[1::2]
     sizes = [f"{size:,}" for size in records.sizes]
 

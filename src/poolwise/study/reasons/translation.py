@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from .. import measures, wording
 from ..answers import (
-    IS_IT_POOLING,
-    IS_IT_SO,
     NONE,
     POOLED,
     STRIDED,
@@ -15,6 +13,7 @@ from ..answers import (
     Ask,
     Claim,
     Row,
+    asked_twice,
     common,
     direction,
     each,
@@ -23,7 +22,7 @@ from ..answers import (
     seen,
     strongest,
     told,
-    why_not,
+    unmeasured,
 )  # fmt: skip
 from ..measures import Records
 from ..statistics import Verdict
@@ -34,9 +33,8 @@ __all__ = ["translation"]
 def translation(records: Records) -> Claim:
     """Crops and circular shifts are two questions: what leaves the picture is lost only in the first."""
     pooled, nothing, strided = seen(records)
-    answers = tuple(
-        _translation_answer(records, question, pooled, control, side)
-        for question, control, side in ((IS_IT_SO, nothing, NONE), (IS_IT_POOLING, strided, STRIDED))
+    answers = asked_twice(
+        lambda question, control, side: _translation_answer(records, question, pooled, control, side), nothing, strided
     )
     middle = records.middle
     one: list[Row] = []
@@ -80,9 +78,7 @@ def _translation_answer(
     }
     known = {kind: direction(found) for kind, found in kinds.items() if found}
     if not known:
-        return Answer(
-            question, Verdict.NOT_MEASURED, why_not(records, pooled, control, f"a variant {side}"), tuple(rows)
-        )
+        return unmeasured(records, question, pooled, control, side, rows)
     parts = []
     for kind, sign in known.items():
         shown = [row for row in kinds[kind] if row.favour or not sign]
