@@ -19,6 +19,7 @@ constexpr i64 kRingBytes = 512 << 10;
 constexpr i64 kTileBytes = 16 << 10;
 constexpr i64 kBackTileBytes = 128 << 10;
 constexpr i64 kStripBytes = 24 << 10;
+constexpr i64 kSliceBytes = 256 << 10;
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
 constexpr i64 kLongestTower = 1 << 16;
@@ -218,7 +219,15 @@ void plan_forward(Problem& pb) {
   pb.whole = whole_plane(pb);
   if (pb.whole) pb.split = 0;
   if (!slow && !pb.blocks && !pb.whole && (plan_tall(pb, item) || plan_direct(pb, item))) return;
-  pb.tile = std::clamp<i64>(kTileBytes / block, 1, std::max<i64>(split.n_out, 1));
+  i64 tile_bytes = kTileBytes;
+  pb.slice = {};
+  if (!slow && !pb.whole && pb.n_axes > 2 && pb.split < depth) {
+    Problem slice = last_two(pb);
+    if (plan_direct(slice, item)) pb.slice = {slice.strip, slice.slots, slice.block};
+    // Each tile makes the planes that it shares with the one before again.
+    if (pb.slice.strip && split.ring > 0) tile_bytes = kSliceBytes;
+  }
+  pb.tile = std::clamp<i64>(tile_bytes / block, 1, std::max<i64>(split.n_out, 1));
   pb.tiles = (split.n_out + pb.tile - 1) / pb.tile;
   pb.units = pb.planes;
   for (int a = 0; a < pb.split; ++a) pb.units *= pb.axes[a].n_out;
@@ -243,7 +252,7 @@ i64 most_windows(const Axis& axis) {
 bool plan_gather(Problem& pb) {
   pb.gather = 0;
   const bool picks = pb.op == Op::max || pb.op == Op::min, sums = pb.op == Op::avg || pb.op == Op::sum;
-  if (pb.in != pb.out || !is_float(pb.in) || !(picks || sums) || (picks && pb.offset_bytes > 1)) return false;
+  if (pb.in != pb.out || !is_float(pb.in) || !(picks || sums || is_euclidean(pb)) || (picks && pb.offset_bytes > 1)) return false;
   pb.gather_terms = 1;
   pb.gather_rows = pb.planes;
   for (int a = 0; a < pb.n_axes; ++a) {

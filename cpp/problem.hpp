@@ -85,6 +85,11 @@ struct Filter {
   i64 most_taps, most_outputs;  // of any window, and over any position
 };
 
+// How Direct (direct.hpp) cuts the last two axes where Walk does those before; strip is 0 where it serves not.
+struct SlicePlan {
+  i64 strip, slots, block;
+};
+
 struct Problem {
   Op op;
   Dtype in, out;
@@ -112,6 +117,7 @@ struct Problem {
   i64 tall;   // tiles of the first axis where Tall serves, else 0
   i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
   i64 block;  // rows of outputs at once
+  SlicePlan slice;
   int back_split;
   i64 back_tile, back_tiles, back_units;
   i64 gather;        // rows of gx in a unit where Gather (gather.hpp) serves, else 0
@@ -209,6 +215,20 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
 [[maybe_unused]] static bool is_float(Dtype t) {
   return t == Dtype::f16 || t == Dtype::bf16 || t == Dtype::f32 || t == Dtype::f64;
 }
+
+// The last two axes of more, as SlicePlan cuts them.
+[[maybe_unused]] static Problem last_two(const Problem& pb) {
+  Problem slice = pb;
+  slice.n_axes = 2;
+  for (int a = 0; a < 2; ++a) slice.axes[a] = pb.axes[pb.n_axes - 2 + a];
+  slice.strip = pb.slice.strip;
+  slice.slots = pb.slice.slots;
+  slice.block = pb.slice.block;
+  return slice;
+}
+
+// Whether a norm is a root of squares in a type whose squares, and quotients, all are doubles.
+[[maybe_unused]] static bool is_euclidean(const Problem& pb) { return pb.op == Op::lp && pb.p == 2 && pb.in != Dtype::f64; }
 
 [[maybe_unused]] static i64 batch_offset(const Problem& pb, i64 plane) {
   i64 offset = 0;

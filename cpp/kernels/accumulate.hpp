@@ -8,15 +8,15 @@
 namespace poolwise {
 namespace {
 
-// Where finished averages go as their sums are made, without a row of sums in between: y, and per column what to multiply
-// a sum of doubles by, or to divide one of integers by.
-template <class T>
-struct Averages {
+// Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply
+// a sum of doubles by, or to divide one of integers by; kRoot: then comes the square root.
+template <class T, bool kRoot>
+struct Finished {
   using Scale = typename Choose<sizeof(T) == 1, float, double>::type;
   Storage<T>* y;
   const Scale* scale;
-  Averages at(i64 n) const { return {y + n, scale + n}; }
-  Averages line(i64 n) const { return {y + n, scale}; }
+  Finished at(i64 n) const { return {y + n, scale + n}; }
+  Finished line(i64 n) const { return {y + n, scale}; }
 };
 
 template <class A>
@@ -52,9 +52,10 @@ struct PlainSum {
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
     static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
     inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
-    template <class T>
-    inline __attribute__((always_inline)) void to(Averages<T> r, i64 i) const {
+    template <class T, bool kRoot>
+    inline __attribute__((always_inline)) void to(Finished<T, kRoot> r, i64 i) const {
       if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i)));
+      else if constexpr (kRoot) store(r.y + i, root_lanes<T, V>(sum * load<V>(r.scale + i)));
       else store(r.y + i, narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i)));
     }
   };
@@ -332,6 +333,7 @@ struct SumFamily {
     if constexpr (is_half<T>) return 0x8000; else return static_cast<Lane>(-0.0);
   }
   static void begin() {}
+  static void end() {}
 
   // See Blocks.
   static constexpr bool kSettles = false, kMixesZeros = false;
@@ -375,8 +377,11 @@ struct SumFamily {
     } else {
       copy(pb, from, positions, to);
     }
-    if constexpr (kTerm == Term::power)
-      for (i64 i = 0; i < positions * pb.inner; ++i) to[i] = power(to[i]);
+    if constexpr (kTerm == Term::power) {
+      const i64 n = positions * pb.inner;
+      if (power.whole == 2) for (i64 i = 0; i < n; ++i) to[i] *= to[i];
+      else for (i64 i = 0; i < n; ++i) to[i] = power(to[i]);
+    }
   }
 
   template <class V>
@@ -589,12 +594,13 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
   });
 }
 
-// The same over one or two axes where a dtype comes out as it went in: each result is divided as its sum is made. divisor(run) is that of windows
-// whose length on the first axis is 1; where `by_rows`, that length is multiplied with it.
-template <class T, class Sum, class Divisor>
-i64 average_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
-  using F = SumFamily<T, Sum, Term::plain>;
-  using Scale = typename Averages<T>::Scale;
+// The same over one or two axes where a dtype comes out as it went in: each result is divided, and its root taken where
+// kRoot, as its sum is made. divisor(run) is that of windows whose length on the first axis is 1; where `by_rows`, that
+// length is multiplied with it.
+template <class T, class Sum, Term kTerm, bool kRoot, class Divisor>
+i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
+  using F = SumFamily<T, Sum, kTerm>;
+  using Scale = typename Finished<T, kRoot>::Scale;
   constexpr bool divides = sizeof(T) == 1;
   F family(pb);
   Scratch scratch{memory};
@@ -624,11 +630,11 @@ i64 average_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
       of_outer = outer;
     }
     pitch = row_elements;
-    return Averages<T>{static_cast<Storage<T>*>(call.y) + at, scales};
+    return Finished<T, kRoot>{static_cast<Storage<T>*>(call.y) + at, scales};
   };
   return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
-    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Averages<T>, i64) {});
+    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Finished<T, kRoot>, i64) {});
     return i64{0};
   });
 }

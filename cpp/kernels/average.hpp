@@ -16,8 +16,9 @@ inline double float_divisor(const Problem& pb, const Run& run) {
 template <class T>  // float, F16, BF16
 i64 sum_narrow_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   if (pb.strip && pb.out == pb.in)
-    return average_forward<T, PlainSum<double>>(pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0,
-                                                [&](const Run& run) { return float_divisor(pb, run); });
+    return finished_forward<T, PlainSum<double>, Term::plain, false>(
+        pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0,
+        [&](const Run& run) { return float_divisor(pb, run); });
   const NarrowFn narrow = narrow_for(pb.out);
   const bool exact = pb.out == Dtype::f64;
   return accumulate_forward<SumFamily<T, PlainSum<double>, Term::plain>>(

@@ -60,8 +60,8 @@ auto finish_for(Dtype out) {
 // Averages of bytes as bytes: int32 lanes, and a division of floats.
 template <class T>  // uint8_t, int8_t
 i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  return average_forward<T, PlainSum<std::int32_t>>(pb, call, begin, end, memory, true,
-                                                    [](const Run& run) { return static_cast<double>(run.divisor); });
+  return finished_forward<T, PlainSum<std::int32_t>, Term::plain, false>(
+      pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
 }
 
 bool averages_bytes(const Problem& pb) {

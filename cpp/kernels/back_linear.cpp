@@ -120,20 +120,6 @@ inline i64 linear_backward(const Problem& pb, const Call& call, i64 begin, i64 e
   return 0;
 }
 
-// Whether rows of gx may be gathered though more windows see an element than the plan lets Gather have: what matters to
-// sums is how many rows of outputs, and how many outputs along one.
-bool in_rows(const Problem& pb) {
-  if (pb.in != pb.out || !is_float(pb.in) || pb.back_split == pb.n_axes - 1) return false;
-  i64 lines = 1;
-  for (int a = 0; a < pb.n_axes; ++a) {
-    const Axis& axis = pb.axes[a];
-    const i64 most = (axis.window - 1) / axis.stride + 1;
-    if (most > kMostTerms || !evenly_cut(axis)) return false;
-    if (a < pb.n_axes - 1) lines *= most;
-  }
-  return lines <= kMostTerms;
-}
-
 UnitFn gather_fn(const Problem& pb) {
   if (pb.in == Dtype::f64) return gather_backward<GatherShares, double>;
   return pb.in == Dtype::f32 ? gather_backward<GatherShares, float> : PW_ISA_NAME(gather_narrow)(pb, false);

@@ -1,5 +1,6 @@
-// Gradients of lp: each element of each window gets its own weight.
+// Gradients of lp: each element of each window gets its own weight. With p = 2 that is gathered like the gradient of a sum.
 #include "back.hpp"
+#include "gather.hpp"
 #include "kernels.hpp"
 
 namespace poolwise {
@@ -96,6 +97,10 @@ inline i64 lp_backward(const Problem& pb, const Call& call, i64 begin, i64 end, 
 
 }  // namespace
 
-UnitFn PW_ISA_NAME(back_power)(const Problem&) { return lp_backward; }
+UnitFn PW_ISA_NAME(back_power)(const Problem& pb) {
+  if (!pb.gather && !(is_euclidean(pb) && in_rows(pb))) return lp_backward;
+  if (pb.in == Dtype::f32) return gather_backward<GatherNorms, float>;
+  return pb.in == Dtype::f16 ? gather_backward<GatherNorms, F16> : gather_backward<GatherNorms, BF16>;
+}
 
 }  // namespace poolwise

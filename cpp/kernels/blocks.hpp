@@ -5,7 +5,7 @@
 // any order, but for NaN and zeros of different signs, which the family finds again.
 #pragma once
 
-#include "walk.hpp"
+#include "direct.hpp"
 
 namespace poolwise {
 namespace {
@@ -242,6 +242,14 @@ i64 with_general_walk(const Problem& pb, F& family, Scratch& scratch, bool plane
   if (pb.blocks && blocks) {
     Blocks<F> walk(pb, family, scratch);
     return body(walk);
+  }
+  if constexpr (F::kVectors) {
+    if (pb.slice.strip) {
+      const Problem slice = last_two(pb);
+      Direct<F> planes(slice, family, scratch, pb.slice.block);
+      Walk<F> walk(pb, family, scratch, &planes);
+      return body(walk);
+    }
   }
   Walk<F> walk(pb, family, scratch);
   return body(walk);

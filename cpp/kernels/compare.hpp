@@ -430,6 +430,7 @@ struct CompareFamily {
     }
   }
   void begin() { plain = inspects; }
+  void end() { plain = false; }
 
   // The greatest of many elements is the same in any order, but for NaN and for zeros of different signs. So it is taken
   // by one instruction an element, a NaN is noticed on the way, and where there was one, or a zero came out, the element

@@ -1,6 +1,8 @@
 // The common case of the walk, with nothing looked up per row: one or two axes, windows without gaps of at most kGroup
 // positions an axis. Same order of combination and the same families as Walk (walk.hpp), so the same results.
 //
+// Of more axes it does the last two, for Walk.
+//
 // A unit is a tile of rows, done in strips of columns so narrow that the reduced rows which windows share stay in the
 // first-level cache (an NHWC row of 112x64 float32 is 28 KB: a ring of whole rows ran from the second level), and in
 // blocks of rows that families combine in one call: one call a row cost 35 ns, as much as 100 outputs.
@@ -49,18 +51,14 @@ class Direct {
       } else {
         for (i64 a = 0; a < last_.n_out; a += pb_.strip) {
           const i64 b = min_of(a + pb_.strip, last_.n_out);
-          i64 reduced = 0;
           family_.begin();
-          for (i64 o = lo, next; o < hi; o = next) {
-            const bool uniform = o >= outer.first && o < outer.last;
-            next = uniform ? min_of(min_of(outer.last, hi), o + block_) : o + 1;
+          each_block(base, lo, hi, a, b, [&](i64 o, i64 rows, auto&& reduce) {
             const i64 at = plane_at + o * row_elements + a * pb_.inner;
             i64 pitch = (b - a) * pb_.inner;
             const auto dst = destination(at, pitch, o, a, b);
-            if (pb_.slots > 0) shared_block(base, o, next - o, a, b, dst, pitch, reduced);
-            else block(base, o, next - o, a, b, dst, pitch);
-            finish(base, o, next - o, at, a, b, dst, pitch);
-          }
+            reduce(dst, pitch);
+            finish(base, o, rows, at, a, b, dst, pitch);
+          });
         }
       }
       if (++tile == pb_.tiles) {
@@ -70,7 +68,33 @@ class Direct {
     }
   }
 
+  // Rows lo..hi-1 of outputs of one plane.
+  __attribute__((noinline)) void rows(const Element* base, i64 lo, i64 hi, Row to) {
+    const i64 pitch = last_.n_out * pb_.inner;
+    for (i64 a = 0; a < last_.n_out; a += pb_.strip) {
+      const i64 b = min_of(a + pb_.strip, last_.n_out);
+      family_.begin();
+      each_block(base, lo, hi, a, b, [&](i64 o, i64, auto&& reduce) { reduce(to.at((o - lo) * pitch + a * pb_.inner), pitch); });
+    }
+    family_.end();  // what is merged with these may have been otherwise
+  }
+
  private:
+  // Calls visit(first row, rows, reduce) for blocks of rows lo..hi-1, of which reduce(dst, pitch) makes columns a..b-1.
+  template <class Visit>
+  inline __attribute__((always_inline)) void each_block(const Element* base, i64 lo, i64 hi, i64 a, i64 b, Visit&& visit) {
+    const Axis& outer = pb_.axes[0];
+    i64 reduced = 0;
+    for (i64 o = lo, next; o < hi; o = next) {
+      const bool uniform = o >= outer.first && o < outer.last;
+      next = uniform ? min_of(min_of(outer.last, hi), o + block_) : o + 1;
+      visit(o, next - o, [&](auto dst, i64 pitch) {
+        if (pb_.slots > 0) shared_block(base, o, next - o, a, b, dst, pitch, reduced);
+        else block(base, o, next - o, a, b, dst, pitch);
+      });
+    }
+  }
+
   template <class Dst>
   void block(const Element* base, i64 o, i64 lines, i64 a, i64 b, Dst dst, i64 pitch) {
     const Axis& outer = pb_.axes[0];

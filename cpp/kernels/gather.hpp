@@ -212,11 +212,11 @@ class GatherRows {
 };
 
 // max and min: each output sends its gradient to one element of its window. Terms are added in the array's own type, as
-// the definition has it, or in double where that has no vectors.
+// the definition has it, those of half types in float.
 template <class T>
 class GatherChosen : GatherRows {
   using Lane = Storage<T>;
-  using Acc = typename Choose<same<T, float>, float, double>::type;
+  using Acc = typename Choose<same<T, double>, double, float>::type;
   static constexpr int kTurns = 4;
 
  public:
@@ -582,16 +582,21 @@ class GatherChosen : GatherRows {
 
 // sum and avg: each output sends a share to every element of its window. Rows of outputs are added up once, in double, a
 // stretch of columns that stays in the first-level cache at a time; elements are sums along that.
-template <class T>
-class GatherShares : GatherRows {
+//
+// kNorm: lp with p = 2, where each element is sent its share of the window's norm: gy * x / y, added up as gy / y and
+// multiplied by x at the end. Not for float64, where that can leave the range.
+template <class T, bool kNorm>
+class GatherSums : GatherRows {
   using Lane = Storage<T>;
   using V = Vector<double, kVectorBytes>;
   static constexpr i64 kLanes = kVectorBytes / sizeof(double);
   static constexpr i64 kStretch = 2048;  // doubles
 
  public:
-  GatherShares(const Problem& pb, const Call& call, Scratch& scratch)
-      : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), gx_(static_cast<Lane*>(call.gx)) {
+  GatherSums(const Problem& pb, const Call& call, Scratch& scratch)
+      : GatherRows(pb, scratch), g_(static_cast<const Lane*>(call.gy)), gx_(static_cast<Lane*>(call.gx)),
+        x_(static_cast<const Lane*>(call.x)), y_(static_cast<const Lane*>(call.y)),
+        shared_(kNorm ? pb.rescale != 0 : pb.op == Op::avg && pb.divisor == 0) {
     const i64 s = last_.stride, n_out = last_.n_out, kept = even_ ? 2 * (last_.radix / s) + 8 : kMostTerms + 8;
     one_ = scratch.take<double>(n_out);
     shares_ = scratch.take<double>(n_out);
@@ -619,7 +624,7 @@ class GatherShares : GatherRows {
       for (int l = 1; l < rows_; ++l) equal &= lines_[l].divisor == lines_[0].divisor;
       share_ = one_;
       weighted_ = false;
-      if (rows_ > 0 && pb_.op != Op::sum && pb_.divisor == 0) {
+      if (rows_ > 0 && shared_) {
         weighted_ = !equal;
         for (int l = 0; l < rows_; ++l) weights_[l] = 1 / static_cast<double>(lines_[l].divisor);
         if (equal) share_ = shares_;
@@ -628,6 +633,7 @@ class GatherShares : GatherRows {
       for (i64 l = 0; l < count; ++l) {
         for (int r = 0; r < rows_; ++r) rows_of_g_[r] = g_ + lines_[r].y_at + l * y_step;
         row(gx_ + at + l * to_step);
+        if constexpr (kNorm) repair(gx_ + at + l * to_step);
       }
     });
   }
@@ -635,9 +641,34 @@ class GatherShares : GatherRows {
  private:
   // What each output of the last axis sends of its gradient where `others` share it on the other axes.
   void shares(i64 others, double* to) const {
-    for (i64 o = 0; o < last_.n_out; ++o) {
-      const double divisor = pb_.divisor != 0 ? pb_.divisor : static_cast<double>(others * share_of(window_at(last_, o)));
-      to[o] = pb_.op == Op::sum ? 1 : 1 / divisor;
+    const double whole = kNorm ? pb_.rescale : 1;
+    for (i64 o = 0; o < last_.n_out; ++o)
+      to[o] = shared_ ? whole / static_cast<double>(others * share_of(window_at(last_, o))) : pb_.op == Op::avg ? 1 / pb_.divisor : 1;
+  }
+
+  // An infinite element is all of its window's norm.
+  __attribute__((noinline)) void repair(Lane* to) const {
+    const i64 n = last_.size_in * pb_.inner, inner = pb_.inner;
+    const Lane* x = x_of(to);
+    auto infinite = [](Lane v) {
+      if constexpr (same<T, float>) return (__builtin_bit_cast(std::uint32_t, v) & 0x7fffffffu) == 0x7f800000u;
+      else return (v & 0x7fff) == T::kInfinity;
+    };
+    int any = 0;
+    for (i64 i = 0; i < n; ++i) any |= infinite(x[i]);
+    if (!any) return;
+    for (i64 i = 0; i < n; ++i) {
+      if (!infinite(x[i])) continue;
+      const Span seen = cover_[pb_.n_axes - 1][i / inner];
+      const double sign = wide<double>(x + i) > 0 ? 1 : -1;
+      double total = 0;
+      for (int r = 0; r < rows_; ++r)
+        for (i64 o = seen.begin; o < seen.end; ++o) {
+          const Lane* g = rows_of_g_[r] + o * inner + i % inner;
+          const double norm = wide<double>(y_of(g)), term = wide<double>(g) * share_[o] * (weighted_ ? weights_[r] : 1);
+          total += norm != norm ? norm : sign * term;
+        }
+      to[i] = narrowed(total);
     }
   }
 
@@ -697,7 +728,7 @@ class GatherShares : GatherRows {
         const Lane* g = at_hand(rows_of_g_[r] + from + i);
 #pragma GCC unroll 4
         for (int u = 0; u < U; ++u) {
-          W term = wide<W>(g + u * lanes);
+          W term = sent_by<W>(g + u * lanes);
           if constexpr (kWeighted) term *= weights_[r];
           total[u] += term;
         }
@@ -736,12 +767,12 @@ class GatherShares : GatherRows {
       add_two(begin / 2, (end - begin) / 2, to + begin);
       if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1);
     } else {
-      const i64 n = (end - begin) / s;
+      const i64 n = kNorm ? 0 : (end - begin) / s;  // of norms one by one: their elements are at hand only in their place
       for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n);
       in_turns(turns_, n, n, s, to + begin);
       for (i64 p = begin + n * s; p < end; ++p) {
-        const Taps& taps = taps_[p - begin - n * s];
-        add_along(sent(begin / s + n + taps.first), taps.count, 1, to + p);
+        const Taps& taps = taps_[(p - begin) % s];
+        add_along(sent(p / s + taps.first), taps.count, 1, to + p);
       }
     }
   }
@@ -765,13 +796,13 @@ class GatherShares : GatherRows {
             if constexpr (U > 1) ask_for<U * kLanes>(to + far + i);
             add<V, U>(from + i, pitch, k, total);
 #pragma GCC unroll 4
-          for (int u = 0; u < U; ++u) store(to + i + u * kLanes, narrowed(total[u]));
+          for (int u = 0; u < U; ++u) store(to + i + u * kLanes, received(total[u], to + i + u * kLanes));
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
         double total[1];
         add<double, 1>(from + i, pitch, k, total);
-        to[i] = narrowed(total[0]);
+        to[i] = received(total[0], to + i);
       }
     }
   }
@@ -785,22 +816,56 @@ class GatherShares : GatherRows {
           if constexpr (U > 1) ask_for<2 * U * kLanes>(far_to + 2 * i);
           add<V, U>(even_from + i, 1, taps_[0].count, even);
           add<V, U>(odd_from + i, 1, taps_[1].count, odd);
-          for (int u = 0; u < U; ++u)
-            interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * kLanes), typename CountTo<kLanes>::type{});
+          for (int u = 0; u < U; ++u) {
+            Lane* at = to + 2 * (i + u * kLanes);
+            if constexpr (kNorm) {
+              const Lane* x = x_of(at);
+              even[u] = times(even[u], wide<V, 2>(x));
+              odd[u] = times(odd[u], wide<V, 2>(x + 1));
+            }
+            interleave(narrowed(even[u]), narrowed(odd[u]), at, typename CountTo<kLanes>::type{});
+          }
         }))
       return;
     for (i64 i = 0; i < n; ++i) {
       double even[1], odd[1];
       add<double, 1>(even_from + i, 1, taps_[0].count, even);
       add<double, 1>(odd_from + i, 1, taps_[1].count, odd);
-      to[2 * i] = narrowed(even[0]);
-      to[2 * i + 1] = narrowed(odd[0]);
+      to[2 * i] = received(even[0], to + 2 * i);
+      to[2 * i + 1] = received(odd[0], to + 2 * i + 1);
     }
   }
 
-  template <class W>
+  template <class W, int S = 1>
   static inline __attribute__((always_inline)) W wide(const Lane* p) {
-    if constexpr (same<T, double>) return load<W>(p); else return widen_lanes<T, W, double>(load<Like<Lane, W, double>>(p));
+    using N = Like<Lane, W, double>;
+    if constexpr (same<T, double>) return load_strided<S, W>(p); else return widen_lanes<T, W, double>(load_strided<S, N>(p));
+  }
+
+  const Lane* y_of(const Lane* g) const { return y_ + (g - g_); }
+  const Lane* x_of(const Lane* gx) const { return x_ + (gx - gx_); }
+
+  // What outputs send to each element before it is shared.
+  template <class W>
+  inline __attribute__((always_inline)) W sent_by(const Lane* g) const {
+    const W term = wide<W>(g);
+    if constexpr (kNorm) {
+      const W norm = wide<W>(y_of(g));
+      if constexpr (same<W, double>) return norm == 0 ? term * 0 : term / norm;
+      else return (norm == 0 ? term * 0 : term) / (norm == 0 ? norm + 1 : norm);
+    }
+    return term;
+  }
+
+  // An element that no window sees may be NaN.
+  template <class W>
+  static inline __attribute__((always_inline)) W times(W total, W x) { return total == 0 ? total : total * x; }
+
+  // What is stored at an element of gx that was sent so much.
+  template <class W>
+  inline __attribute__((always_inline)) Like<Lane, W, double> received(W total, const Lane* at) const {
+    if constexpr (kNorm) total = times(total, wide<W>(x_of(at)));
+    return narrowed(total);
   }
 
   template <class W>
@@ -810,6 +875,8 @@ class GatherShares : GatherRows {
 
   const Lane* g_;
   Lane* gx_;
+  const Lane *x_, *y_;  // of a norm
+  bool shared_;         // whether outputs send as much less as their windows have elements
   double *one_, *shares_;  // shares of the outputs of the last axis alone, and with shared_by_ others
   i64 shared_by_ = 0;
   double* sent_;    // outputs origin_ on
@@ -824,6 +891,25 @@ class GatherShares : GatherRows {
   const Lane* rows_of_g_[kMostTerms];
   i64 far_y_ = 0, far_to_ = 0;
 };
+
+template <class T>
+using GatherShares = GatherSums<T, false>;
+template <class T>
+using GatherNorms = GatherSums<T, true>;
+
+// Whether rows of gx may be gathered though more windows see an element than the plan lets Gather have: what matters to
+// sums is how many rows of outputs, and how many outputs along one.
+inline bool in_rows(const Problem& pb) {
+  if (pb.in != pb.out || !is_float(pb.in) || pb.back_split == pb.n_axes - 1) return false;
+  i64 lines = 1;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    const Axis& axis = pb.axes[a];
+    const i64 most = (axis.window - 1) / axis.stride + 1;
+    if (most > kMostTerms || !evenly_cut(axis)) return false;
+    if (a < pb.n_axes - 1) lines *= most;
+  }
+  return lines <= kMostTerms;
+}
 
 template <template <class> class Gather, class T>
 i64 gather_backward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {

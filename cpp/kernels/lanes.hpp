@@ -24,14 +24,18 @@ using Storage = typename StorageOf<T>::type;
 template <class T>
 constexpr bool is_half = same<T, F16> || same<T, BF16>;
 
-// V: double or int32 lanes, or one of them as a scalar.
+// V: double or int32 lanes, float lanes of half types, or one of them as a scalar.
 template <class T, class V, class Acc>
 inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) {
   if constexpr (same<V, Acc>) {
     if constexpr (is_half<T>) return static_cast<Acc>(T{v}.widen()); else return static_cast<Acc>(v);
   } else {
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) {
+    if constexpr (sizeof(V) == 64 && same<Acc, float>) {
+      if constexpr (same<T, F16>) return (V)_mm512_maskz_cvtph_ps(0xffff, (__m256i)v);
+      if constexpr (same<T, BF16>) return (V)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)v), 16);
+    }
+    if constexpr (sizeof(V) == 64 && !same<Acc, float>) {
       if constexpr (same<T, float>) return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)v);
       if constexpr (same<T, F16>) return (V)_mm512_maskz_cvtps_pd(0xff, _mm256_cvtph_ps((__m128i)v));
       if constexpr (same<T, BF16>)
@@ -41,7 +45,11 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
     }
 #endif
 #if defined(__AVX2__)
-    if constexpr (sizeof(V) == 32) {
+    if constexpr (sizeof(V) == 32 && same<Acc, float>) {
+      if constexpr (same<T, F16>) return (V)_mm256_cvtph_ps((__m128i)v);
+      if constexpr (same<T, BF16>) return (V)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)v), 16);
+    }
+    if constexpr (sizeof(V) == 32 && !same<Acc, float>) {
       __m128i low{};
       __builtin_memcpy(&low, &v, sizeof v < 16 ? sizeof v : 16);
       if constexpr (same<T, float>) return (V)_mm256_cvtps_pd((__m128)v);
@@ -78,9 +86,19 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v)
     if constexpr (is_half<T>) return T::round(v).bits; else return static_cast<N>(v);
   } else {
 #if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64 && same<Acc, float> && same<T, F16>)
+      return (N)_mm512_maskz_cvtps_ph(0xffff, (__m512)v, _MM_FROUND_TO_NEAREST_INT);
+    if constexpr (sizeof(V) == 64 && same<Acc, float> && same<T, BF16>) {
+      const __m512i bits = (__m512i)v, high = _mm512_maskz_srli_epi32(0xffff, bits, 16);
+      const __m512i up = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(high, _mm512_set1_epi32(1)));
+      const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+      const __m512i quiet = _mm512_or_si512(_mm512_and_si512(high, _mm512_set1_epi32(0x8000)), _mm512_set1_epi32(0x7fc0));
+      const __m512i rounded = _mm512_mask_mov_epi32(_mm512_maskz_srli_epi32(0xffff, _mm512_add_epi32(bits, up), 16), nan, quiet);
+      return (N)_mm512_maskz_cvtepi32_epi16(0xffff, rounded);
+    }
     if constexpr (sizeof(V) == 64 && same<T, float>) return (N)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
-    if constexpr (sizeof(V) == 64 && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)round_to_odd((__m512d)v), _MM_FROUND_TO_NEAREST_INT);
-    if constexpr (sizeof(V) == 64 && same<T, BF16>) {
+    if constexpr (sizeof(V) == 64 && same<Acc, double> && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)round_to_odd((__m512d)v), _MM_FROUND_TO_NEAREST_INT);
+    if constexpr (sizeof(V) == 64 && same<Acc, double> && same<T, BF16>) {
       const __m256i odd = round_to_odd((__m512d)v), one = _mm256_set1_epi32(1);
       const __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(_mm256_srli_epi32(odd, 16), one));
       const __mmask8 nan = _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
@@ -91,6 +109,7 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v)
 #endif
 #if defined(__AVX2__)
     if constexpr (sizeof(V) == 32 && same<T, float>) return (N)_mm256_cvtpd_ps((__m256d)v);
+    if constexpr (sizeof(V) == 32 && same<Acc, float> && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
 #endif
     if constexpr (is_half<T>) {
       N narrow{};
@@ -99,6 +118,43 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v)
     } else {
       return __builtin_convertvector(v, N);
     }
+  }
+}
+
+template <class V, class L>
+inline __attribute__((always_inline)) V square_roots(V v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && same<L, double>) return (V)_mm512_maskz_sqrt_pd(0xff, (__m512d)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32 && same<L, double>) return (V)_mm256_sqrt_pd((__m256d)v);
+  if constexpr (sizeof(V) == 32 && same<L, float>) return (V)_mm256_sqrt_ps((__m256)v);
+  if constexpr (sizeof(V) == 16 && same<L, double>) return (V)_mm_sqrt_pd((__m128d)v);
+  if constexpr (sizeof(V) == 16 && same<L, float>) return (V)_mm_sqrt_ps((__m128)v);
+#endif
+  for (u64 l = 0; l < sizeof(V) / sizeof(L); ++l) v[l] = static_cast<L>(__builtin_sqrt(v[l]));
+  return v;
+}
+
+// Square roots of sums of squares, to float or a half type, V: double lanes or one. A root in float of the rounded sum is off
+// by 3/4 of an ulp at most and takes a quarter of the time; sums that float does not hold as well are taken in double.
+template <class T, class V>
+inline __attribute__((always_inline)) Like<Storage<T>, V, double> root_lanes(V sum) {
+  using F = Like<float, V, double>;
+  constexpr double low = 0x1p-100, high = 0x1p100;
+  const F rounded = narrow_lanes<float, V, double>(sum);
+  F root;
+  if constexpr (same<V, double>) {
+    root = rounded >= low && rounded <= high ? __builtin_sqrtf(rounded) : static_cast<float>(__builtin_sqrt(sum));
+    return narrow_lanes<T, double, double>(root);
+  } else {
+    root = square_roots<F, float>(rounded);
+    if (any_bit(~(((sum >= low) & (sum <= high)) | (sum == 0)))) {
+      const F other = narrow_lanes<float, V, double>(square_roots<V, double>(sum));
+      root = (rounded >= static_cast<float>(low)) & (rounded <= static_cast<float>(high)) ? root : other;
+    }
+    if constexpr (same<T, float>) return root;
+    else return narrow_lanes<T, V, double>(widen_lanes<float, V, double>(root));
   }
 }
 

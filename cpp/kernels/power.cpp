@@ -33,18 +33,48 @@ inline double norm_again(const Problem& pb, const void* x, const Run& run, i64 k
   return root(pb, sum * factor) * largest;
 }
 
+inline double factor_of(const Problem& pb, i64 count) { return pb.rescale != 0 ? pb.rescale / static_cast<double>(count) : 1; }
+
+// p = 2 of all but float64, whose squares no double fails to hold.
 template <class T, Term kTerm>  // T: float, or Copied
-i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+i64 root_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   const NarrowFn narrow = narrow_for(pb.out);
   return accumulate_forward<SumFamily<T, PlainSum<double>, kTerm>>(
+      pb, call, begin, end, memory, [&](const void*, const Run& run, PlainSum<double>::Row row, char* y) {
+        const double factor = factor_of(pb, run.count);
+        sweep<double, true>(run.n, false, [&]<class V>(i64 i) __attribute__((always_inline)) {
+          store(row.sum + i, widen_lanes<float, V, double>(root_lanes<float, V>(load<V>(row.sum + i) * factor)));
+        });
+        narrow(row.sum, run.n, y);
+      });
+}
+
+inline i64 root_of_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  if (pb.strip && pb.out == pb.in)
+    return finished_forward<float, PlainSum<double>, Term::square, true>(
+        pb, call, begin, end, memory, pb.rescale != 0,
+        [&](const Run& run) { return 1 / factor_of(pb, run.count); });
+  return root_forward<float, Term::square>(pb, call, begin, end, memory);
+}
+
+inline i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  const NarrowFn narrow = narrow_for(pb.out);
+  return accumulate_forward<SumFamily<Copied, PlainSum<double>, Term::power>>(
       pb, call, begin, end, memory, [&](const void* x, const Run& run, PlainSum<double>::Row row, char* y) {
-        const double factor = pb.rescale != 0 ? pb.rescale / static_cast<double>(run.count) : 1;
+        const double factor = factor_of(pb, run.count);
         // Small magnitudes, and up to the 6th power of even the smallest float32, are exact enough as they stand.
         const double smallest = pb.p == 1 || (pb.in != Dtype::f64 && pb.p > 1 && pb.p <= 6) ? 0 : 1e-290, largest = 1e290;
-        for (i64 i = 0; i < run.n; ++i) {
-          const double sum = row.sum[i], size = __builtin_fabs(sum);
-          const bool safe = size >= smallest && size <= largest;
-          row.sum[i] = safe ? root(pb, sum * factor) : norm_again(pb, x, run, i, factor);
+        auto safe = [&](double sum) {
+          const double size = __builtin_fabs(sum);
+          return size >= smallest && size <= largest;
+        };
+        bool all = pb.p == 2;
+        for (i64 i = 0; i < run.n; ++i) all &= safe(row.sum[i]);
+        if (all) {
+          for (i64 i = 0; i < run.n; ++i) row.sum[i] = __builtin_sqrt(row.sum[i] * factor);
+        } else {
+          for (i64 i = 0; i < run.n; ++i)
+            row.sum[i] = safe(row.sum[i]) ? root(pb, row.sum[i] * factor) : norm_again(pb, x, run, i, factor);
         }
         narrow(row.sum, run.n, y);
       });
@@ -53,8 +83,8 @@ i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* me
 }  // namespace
 
 UnitFn PW_ISA_NAME(power)(const Problem& pb) {
-  if (pb.p == 2 && pb.in == Dtype::f32) return lp_forward<float, Term::square>;
-  return lp_forward<Copied, Term::power>;
+  if (!is_euclidean(pb)) return lp_forward;
+  return pb.in == Dtype::f32 ? root_of_floats : root_forward<Copied, Term::power>;
 }
 
 }  // namespace poolwise

@@ -44,6 +44,9 @@ inline __attribute__((always_inline)) void fetch_ahead(const L* first, const L* 
   }
 }
 
+template <class F>
+class Direct;
+
 // Its larger members are kept out of line: inlined into each other they took minutes to compile.
 template <class F>
 class Walk {
@@ -51,8 +54,9 @@ class Walk {
   using Row = typename F::Row;
 
  public:
-  Walk(const Problem& pb, F& family, Scratch& scratch)
-      : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]), depth_(pb.n_axes - 1) {
+  // `planes` reduces the last two axes where it is given; see direct.hpp.
+  Walk(const Problem& pb, F& family, Scratch& scratch, Direct<F>* planes = nullptr)
+      : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]), planes_(planes), depth_(pb.n_axes - 1) {
     for (int a = 0; a < pb.n_axes; ++a) stride_[a] = pb.axes[a].stride_in * family.element_size();
     const i64 block = pb.axes[pb.split].out_block;
     for (int level = pb.split; level < depth_; ++level) {
@@ -169,6 +173,9 @@ class Walk {
   // Outputs lo..hi-1 of the axis `level` and all outputs of the later axes, for x at `base`.
   void reduce(int level, const Element* base, i64 lo, i64 hi, Row dst) {
     const Axis& axis = pb_.axes[level];
+    if constexpr (F::kVectors) {
+      if (planes_ && level == depth_ - 1) return planes_->rows(base, lo, hi, dst);
+    }
     if (level == depth_) {
       const i64 mark = 0;
       return leaf(&base, &mark, 1, lo, hi, dst, false);
@@ -317,6 +324,7 @@ class Walk {
   const Problem& pb_;
   F& family_;
   const Axis& last_;
+  Direct<F>* planes_;
   int depth_;  // index of the last axis
   const Element* x_ = nullptr;
   i64 position_stride_;
