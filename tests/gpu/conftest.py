@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from ready import why_not
 
 DEVICE = "POOLWISE_TRITON_DEVICE"
 NOT_IN = {
@@ -28,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = config.getoption("--device", None)
     if chosen is not None:
         os.environ[DEVICE] = chosen
+    if os.environ.get(DEVICE) == "cuda" and (reason := why_not()):
+        pytest.exit(f"no GPU to run on: {reason}", returncode=pytest.ExitCode.USAGE_ERROR)
     if os.environ.get(DEVICE) == "interpreter":
         os.environ["TRITON_INTERPRET"] = "1"
 

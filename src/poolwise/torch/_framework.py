@@ -104,7 +104,8 @@ def _facts(x: Tensor) -> Any:
     return x.dtype, x.shape, x.stride(), device, x.requires_grad and torch.is_grad_enabled()
 
 
-FACTS.update(dict.fromkeys(PLAIN, _facts))
+if FACTS:  # else the compiled module that makes keys is missing
+    FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
 def _dispatched(x: Tensor, text: str, finds: Finds, saves: str) -> Any:
