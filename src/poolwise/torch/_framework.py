@@ -23,7 +23,7 @@ from ..messages import refuse
 from ..problem import Pooling, state
 from ..spec import ASKS, DTYPES, Finds, Request
 from . import _derivatives, _ops  # noqa: F401 - the operators need their derivatives
-from ._autograd import PLAIN, Pool, transformed, wrapped
+from ._autograd import PLAIN, Pool, quick_apply, transformed, wrapped
 from ._flops import register as register_flops
 from ._onnx import standard
 from ._tensors import TENSORS, Tensors, compute
@@ -58,7 +58,7 @@ class TorchFramework(Tensors):
 
     def shortcut(self, plan: Plan, x: Tensor, finds: Finds) -> Callable[[Tensor], Any] | None:
         if torch.is_grad_enabled() and x.requires_grad:
-            return lambda x: Pool.apply(x, plan, finds)
+            return lambda x: quick_apply(x, plan, finds)
         if finds is not None:
             return lambda x: compute(plan, x, None, finds)
         return plan.kernel.shortcut(TENSORS, x)

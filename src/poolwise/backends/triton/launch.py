@@ -21,10 +21,11 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 VERSION = tuple(map(int, triton.__version__.split(".")[:2]))
 ALIGNMENT = 16
 """Bytes. Triton compiles a kernel anew for addresses that are no multiples of it."""
-# What `torch.cuda` asks too, after making sure that CUDA has been started, which it has where there is a tensor. A torch
-# for CPUs has neither.
-_current_device = getattr(torch._C, "_cuda_getDevice", None)
-_current_stream = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+# What `torch.cuda` asks too, after making sure that CUDA has been started, which it has where there is a tensor.
+_current_device = getattr(torch._C, "_cuda_getDevice", torch.cuda.current_device)
+_current_stream = getattr(
+    torch._C, "_cuda_getCurrentRawStream", lambda device: torch.cuda.current_stream(device).cuda_stream
+)
 LARGEST = (1 << 31) - (1 << 20)
 """Elements that 32-bit addresses reach, with room for a tile beyond the end."""
 
