@@ -115,7 +115,6 @@ class Launch:
 def _starter(device: int, programs: int, compiled: Any, tail: tuple[Any, ...]) -> Callable[..., bool]:
     """Starts a compiled kernel on the current stream, given its tensors' addresses; False where it may not, because these
     are not aligned as it assumes, or because somebody (a profiler) wants to be told of launches."""
-    # Tables live as long as the launch's own tail, whose addresses these are.
     plain = tuple(entry.data_ptr() if isinstance(entry, Tensor) else entry for entry in tail)
     run, hooks = _runner(compiled, programs, plain), knobs.runtime
 
@@ -130,6 +129,7 @@ def _starter(device: int, programs: int, compiled: Any, tail: tuple[Any, ...]) -
                 run(_current_stream(device), addresses)
         return True
 
+    start.keeps = compiled, tail  # code that is unloaded, and tables that are freed, with the last one who knows them
     return start
 
 
@@ -157,9 +157,9 @@ def _runner(compiled: Any, programs: int, plain: tuple[Any, ...]) -> Callable[[i
             launch(programs, 1, 1, stream, function, *ways, None, None, metadata, None, None, None, *addresses, *plain)
 
         return run_36
-    if VERSION not in ((3, 7), (3, 8), (3, 9)):
-        return run
     types = list(compiled.src.signature.values())
+    if VERSION not in ((3, 7), (3, 8), (3, 9)) or len(types) != len(launcher.arg_annotations):
+        return run
     kinds = [kind for kind, type_ in zip(launcher.arg_annotations, types, strict=True) if type_ != "constexpr"]
     count = len(types) - len(plain)
     taken = tuple(entry for entry, type_ in zip(plain, types[count:], strict=True) if type_ != "constexpr")
