@@ -2,13 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The pinned torch is for CPUs. On a machine with a GPU: one that has torch with CUDA, triton, pytest and this package.
+GPU_PYTHON ?= $(BIN)/python
 SOURCES := $(shell find src cpp -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md
 
-.PHONY: help demo test bench sanitize lint clean
+.PHONY: help demo test test-gpu bench bench-gpu sanitize lint clean
 help:
 	@echo "make demo   install, pool a photograph, train a small network: demo/index.html"
 	@echo "make test   install and run every test"
+	@echo "make test-gpu  the tests of the GPU kernels on this machine's GPU: make test-gpu GPU_PYTHON=python3"
 	@echo "make bench  time it beside every other pooling library (about ten minutes)"
+	@echo "make bench-gpu  time the GPU kernels beside torch (minutes): make bench-gpu GPU_PYTHON=python3"
 	@echo "make sanitize  the kernels and their tests under AddressSanitizer and UndefinedBehaviorSanitizer (minutes)"
 	@echo "make lint   style"
 	@echo "make clean  remove everything that make made"
@@ -28,6 +32,17 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# A Python of one's own is taken as it is.
+GPU_SETUP := $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.installed)
+
+test-gpu: $(GPU_SETUP)
+	@$(GPU_PYTHON) tests/gpu/ready.py
+	$(GPU_PYTHON) -m pytest tests/gpu --device cuda
+
+bench-gpu: $(GPU_SETUP)
+	@$(GPU_PYTHON) tests/gpu/ready.py
+	$(GPU_PYTHON) benchmarks/gpu.py --json benchmarks/results/gpu-latest.json
 
 # The peers that PyPI has; `poolwise bench` names those that are missing.
 $(VENV)/.peers: $(VENV)/.installed

@@ -60,6 +60,59 @@ def test_graphs_capture_and_streams_are_respected(op: str) -> None:
     assert torch.equal(y, expected) and torch.equal(gx, wanted)
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_calls_that_were_made_before_follow_the_stream(grad: bool) -> None:
+    """On another stream than the first call's, while that one is busy, and into a graph."""
+    x = torch.randn(4, 8, 64, 64, device="cuda").requires_grad_(grad)
+    options = {"window": (3, 3), "stride": 2, "padding": 1}
+    for _ in range(2):
+        expected = pw.max_pool(x, **options)
+    stream, busy = torch.cuda.Stream(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        expected = pw.max_pool(x, **options)
+        pw.max_pool(x, **options)  # memory for the next one: asking the driver for some would wait for everybody
+    stream.synchronize()
+    with torch.cuda.stream(busy):
+        torch.cuda._sleep(200_000_000)
+    with torch.cuda.stream(stream):
+        y = pw.max_pool(x, **options)
+        done = stream.record_event()
+    done.synchronize()
+    assert not busy.query(), "the call waited for a stream that it has nothing to do with"
+    assert torch.equal(y, expected) and y.data_ptr() != expected.data_ptr()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        y = pw.max_pool(x, **options)
+    with torch.no_grad():
+        x.neg_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(y, pw.max_pool(x.detach().clone(), backend="generic", **options))
+
+
+def test_unaligned_storage() -> None:
+    """After aligned calls of the same shape and strides, whose compiled kernel assumes multiples of 16 bytes."""
+    for dtype in (torch.float32, torch.uint8):
+        raw = torch.randn(2 * 8 * 16 * 16 + 1, device="cuda").mul(50).abs().to(dtype)
+        x = raw[1:].view(2, 8, 16, 16)
+        expected = pw.max_pool(x.clone(), (2, 2))
+        for _ in range(3):
+            assert torch.equal(pw.max_pool(x, (2, 2)), expected)
+            assert torch.equal(pw.max_pool(x.clone(), (2, 2)), expected)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+def test_another_device_than_the_current_one() -> None:
+    x = torch.randn(2, 8, 16, 16)
+    for _ in range(3):
+        for device in ("cuda:0", "cuda:1"):
+            y = pw.max_pool(x.to(device), (3, 3), stride=2)
+            assert y.device == torch.device(device) and torch.cuda.current_device() == 0
+            assert torch.equal(y.cpu(), torch.nn.functional.max_pool2d(x, 3, 2))
+
+
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 def test_more_than_2_to_31_elements(last: bool) -> None:
     shape = (2, 64, 4200, 4096)  # 2.2e9

@@ -17,18 +17,23 @@ from . import _ops
 from ._tensors import TENSORS
 from ._text import encode
 
-__all__ = ["Pool", "Transposed", "picked", "without_empty", "wrapped"]
+__all__ = ["Pool", "Transposed", "picked", "quick_apply", "transformed", "without_empty", "wrapped"]
 
 Tensor = torch.Tensor
 PLAIN = (torch.Tensor, torch.nn.Parameter)
+functorch_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+legacy_batched = torch._C._functorch.is_legacy_batchedtensor
+transforms_active = torch._C._are_functorch_transforms_active
 
 
 def wrapped(x: Tensor) -> bool:
     """True for tensors whose memory is not their value: subclasses, `torch.func` transforms, forward-mode AD, meta."""
-    if type(x) not in PLAIN or forward_ad._current_level >= 0:
-        return True
-    functorch = torch._C._functorch
-    return functorch.is_functorch_wrapped_tensor(x) or functorch.is_legacy_batchedtensor(x) or x.is_meta
+    return type(x) not in PLAIN or x.is_meta or transformed(x)
+
+
+def transformed(x: Tensor) -> bool:
+    """`wrapped`, of a tensor whose type and device are known to be plain."""
+    return forward_ad._current_level >= 0 or functorch_wrapped(x) or legacy_batched(x)
 
 
 def without_empty(problem: Problem, y: Tensor) -> Tensor:
@@ -77,6 +82,15 @@ class Pool(Function):
         if again:
             return GenericKernel(plan.problem).differentiable_backward(TENSORS, saved[0], gy), None, None
         return plan.kernel.backward(TENSORS, gy.resolve_neg(), Residual(saved, ctx.order)), None, None
+
+
+_bare_apply = super(Function, Pool).apply
+
+
+def quick_apply(x: Tensor, plan: Plan, finds: Finds) -> Any:
+    """`Pool.apply`, of a tensor that is known not to be `transformed`: without torch's Python around it, which looks for
+    transforms in every argument, a tenth of a small call."""
+    return Pool.apply(x, plan, finds) if transforms_active() else _bare_apply(x, plan, finds)
 
 
 class Transposed(Function):

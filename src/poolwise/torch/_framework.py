@@ -23,7 +23,7 @@ from ..messages import refuse
 from ..problem import Pooling, state
 from ..spec import ASKS, DTYPES, Finds, Request
 from . import _derivatives, _ops  # noqa: F401 - the operators need their derivatives
-from ._autograd import PLAIN, Pool, wrapped
+from ._autograd import PLAIN, Pool, quick_apply, transformed, wrapped
 from ._flops import register as register_flops
 from ._onnx import standard
 from ._tensors import TENSORS, Tensors, compute
@@ -40,7 +40,7 @@ class TorchFramework(Tensors):
     """torch tensors, and its autograd."""
 
     def deferred(self, x: Tensor) -> bool:
-        return wrapped(x) or modes_active() > 0 or tracing_state() is not None
+        return wrapped(x) or _observed()
 
     def defer(self, pooling: Pooling, request: Request, x: Tensor, out: Tensor | None) -> Any:
         if exporting():
@@ -58,10 +58,15 @@ class TorchFramework(Tensors):
 
     def shortcut(self, plan: Plan, x: Tensor, finds: Finds) -> Callable[[Tensor], Any] | None:
         if torch.is_grad_enabled() and x.requires_grad:
-            return lambda x: Pool.apply(x, plan, finds)
+            return lambda x: quick_apply(x, plan, finds)
         if finds is not None:
             return lambda x: compute(plan, x, None, finds)
         return plan.kernel.shortcut(TENSORS, x)
+
+
+def _observed() -> bool:
+    """True while a mode, or a compiler, wants to see every operation."""
+    return modes_active() > 0 or tracing_state() is not None
 
 
 TORCH = TorchFramework()
@@ -88,12 +93,19 @@ def _exported(request: Request, x: Tensor) -> Any:
 
 def _facts(x: Tensor) -> Any:
     """All that a call depends on in a tensor whose memory is its value, and in torch's modes; see `execute.FACTS`."""
-    if not x.is_cpu or x.layout is not torch.strided or x.is_neg() or TORCH.deferred(x):
+    if x.is_cpu:
+        device = -1
+    elif x.is_cuda:
+        device = x.get_device()
+    else:
         return None
-    return x.dtype, x.shape, x.stride(), x.requires_grad and torch.is_grad_enabled()
+    if x.layout is not torch.strided or x.is_neg() or transformed(x) or _observed():
+        return None
+    return x.dtype, x.shape, x.stride(), device, x.requires_grad and torch.is_grad_enabled()
 
 
-FACTS.update(dict.fromkeys(PLAIN, _facts))
+if FACTS:  # else the compiled module that makes keys is missing
+    FACTS.update(dict.fromkeys(PLAIN, _facts))
 
 
 def _dispatched(x: Tensor, text: str, finds: Finds, saves: str) -> Any:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from ...arrays import Framework, memory_order
+from ...arrays import Framework, dense_strides, memory_order
 from ...problem import Problem
 from ..generic import GenericKernel
 from ..protocol import Residual
-from .launch import INTERPRETED
 from .layout import layout_of
 from .stages import Stage, forward_stages
 from .stages_back import backward_stages, index_stage
@@ -30,10 +30,24 @@ class Route:
 
     order: Order
     stages: tuple[Stage, ...]
+    source: tuple[int, ...]
+    """Strides of what the kernels read: the input, or a copy."""
     strides: tuple[int, ...]
     """Of the result."""
     dtype: torch.dtype
     offsets: torch.dtype | None
+
+
+@dataclass(frozen=True)
+class Return:
+    """How gradients of one memory order go back."""
+
+    stages: tuple[Stage, ...]
+    strides: tuple[int, ...]
+    """Of the gradient at the input."""
+    results: tuple[int, ...]
+    """Those of a result that is dense in this order."""
+    dtype: torch.dtype
 
 
 class TritonKernel:
@@ -41,65 +55,88 @@ class TritonKernel:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.saves = problem.op.traits.saves
         self.routes: dict[tuple[tuple[int, ...], bool], Route] = {}
-        self.backwards: dict[Order, tuple[Stage, ...]] = {}
+        self.returns: dict[Order, Return] = {}
         self.flat: dict[Order, Stage | None] = {}
-        self.strides: dict[tuple[Order, bool], tuple[int, ...]] = {}
 
     def forward(self, framework: Framework, x: Array, out: Array | None, save: bool) -> tuple[Array, Residual | None]:
         problem, strides = self.problem, framework.strides(x)
         route = self.routes.get((strides, save))
         if route is None:
             route = self.routes[strides, save] = self._route(strides, save)
-        y = self._empty(framework, route, False, x) if out is None else out
-        offsets = None if route.offsets is None else self._empty(framework, route, True, x)
+        shape = problem.out_shape
+        y = _empty(framework, shape, route.strides, route.order, route.dtype, x) if out is None else out
+        offsets = None
+        if route.offsets is not None:
+            offsets = _empty(framework, shape, route.strides, route.order, route.offsets, x)
         if route.stages:
-            source, result = self._dense(framework, x, route.order, True), _tensor(y)
-            if len(route.stages) == 1:
-                picked = result if offsets is None else _tensor(offsets)
-                route.stages[0].launch(source, result, picked, source)
-            else:
-                _run_forward(route.stages, source, result, None if offsets is None else _tensor(offsets))
+            source = _dense(framework, x, problem.shape, route.source, route.order)
+            _run_forward(route.stages, source, _tensor(y), None if offsets is None else _tensor(offsets))
         if not save:
             return y, None
-        return y, Residual(
-            {"nothing": (), "offsets": (offsets,), "input": (x, y)}[problem.op.traits.saves], route.order
-        )
+        if offsets is not None:
+            return y, Residual((offsets,), route.order)
+        return y, Residual((x, y) if self.saves == "input" else (), route.order)
+
+    def shortcut(self, framework: Framework, x: Array) -> Callable[[Array], Array] | None:
+        if not isinstance(x, Tensor):  # NumPy's, under the interpreter
+            return None
+        route = self.routes.get((x.stride(), False)) or self._route(x.stride(), False)
+        if route.source != x.stride():
+            return None
+        empty, shape, strides, stages = torch.empty_strided, self.problem.out_shape, route.strides, route.stages
+        dtype, device = route.dtype, x.device
+
+        def pool(x: Tensor) -> Tensor:
+            y = empty(shape, strides, dtype=dtype, device=device)
+            launch(x, y, y, x)
+            return y
+
+        def in_stages(x: Tensor) -> Tensor:
+            y = empty(shape, strides, dtype=dtype, device=device)
+            if stages:
+                _run_forward(stages, _tensor(x), _tensor(y), None)
+            return y
+
+        if len(stages) != 1 or torch.bool in (x.dtype, dtype):
+            return in_stages
+        launch = stages[0].launch
+        return pool
 
     def _route(self, strides: tuple[int, ...], save: bool) -> Route:
         problem = self.problem
         order = memory_order(problem.shape, strides, problem.axes)
-        saves = save and problem.op.traits.saves == "offsets"
+        saves = save and self.saves == "offsets"
         stages: tuple[Stage, ...] = ()
         if 0 not in problem.shape:
             stages = forward_stages(problem, layout_of(problem, order), saves)
+        # The strides of an input that the kernels can read where it lies are its own, so that there is one comparison.
+        source = dense_strides(problem.shape, order)
+        source = strides if _alike(strides, source, problem.shape) else source
         offsets = getattr(torch, problem.offset_dtype) if saves else None
-        return Route(order, stages, self._strides(order, False), getattr(torch, problem.out_dtype), offsets)
-
-    def _empty(self, framework: Framework, route: Route, offsets: bool, like: Array) -> Array:
-        """A new result, or new offsets."""
-        problem = self.problem
-        if INTERPRETED:
-            dtype = problem.offset_dtype if offsets else problem.out_dtype
-            return framework.empty(problem.out_shape, dtype, route.order, like)
-        # One call of torch where the framework's way takes three: it is a fifth of a small pooling.
-        dtype = route.offsets if offsets else route.dtype
-        return torch.empty_strided(problem.out_shape, route.strides, dtype=dtype, device=like.device)
+        dtype = getattr(torch, problem.out_dtype)
+        return Route(order, stages, source, dense_strides(problem.out_shape, order), dtype, offsets)
 
     def backward(self, framework: Framework, gy: Array, residual: Residual) -> Array:
         problem, order = self.problem, residual.order
-        gx = framework.empty(problem.shape, problem.dtype, order, gy)
-        if 0 in problem.shape:
-            return gx
-        stages = self.backwards.get(order)
-        if stages is None:
-            stages = self.backwards[order] = backward_stages(problem, layout_of(problem, order))
-        saved = [
-            self._dense(framework, array, order, place == 0 and problem.op.traits.saves == "input")
-            for place, array in enumerate(residual.arrays)
-        ]
-        _run_backward(stages, self._dense(framework, gy, order, False), _tensor(gx), saved)
+        back = self.returns.get(order)
+        if back is None:
+            back = self.returns[order] = self._return(order)
+        gx = _empty(framework, problem.shape, back.strides, order, back.dtype, gy)
+        if back.stages:
+            shape = problem.out_shape
+            saved = [_dense(framework, array, shape, back.results, order) for array in residual.arrays[-1:]]
+            if self.saves == "input":
+                saved.insert(0, _dense(framework, residual.arrays[0], problem.shape, back.strides, order))
+            _run_backward(back.stages, _dense(framework, gy, shape, back.results, order), _tensor(gx), saved)
         return gx
+
+    def _return(self, order: Order) -> Return:
+        problem = self.problem
+        stages = () if 0 in problem.shape else backward_stages(problem, layout_of(problem, order))
+        strides, results = dense_strides(problem.shape, order), dense_strides(problem.out_shape, order)
+        return Return(stages, strides, results, getattr(torch, problem.dtype))
 
     def indices(self, framework: Framework, residual: Residual) -> Array:
         problem, order = self.problem, residual.order
@@ -109,32 +146,39 @@ class TritonKernel:
         if stage is None:  # more axes than the kernel has, or nothing to do
             return GenericKernel(problem).indices(framework, residual)
         flat = framework.empty(problem.out_shape, "int64", order, residual.arrays[0])
-        offsets = self._dense(framework, residual.arrays[0], order, False)
+        shape = problem.out_shape
+        offsets = _dense(framework, residual.arrays[0], shape, dense_strides(shape, order), order)
         stage.launch(offsets, _tensor(flat))
         return flat
 
-    def shortcut(self, framework: Framework, x: Any) -> None:
-        """None: arrays of the CPU come here only under the interpreter."""
 
-    def _strides(self, order: Order, source: bool) -> tuple[int, ...]:
-        """Those of a dense array in this order."""
-        shape = self.problem.shape if source else self.problem.out_shape
-        strides, stride = [0] * len(shape), 1
-        for axis in reversed(order):
-            strides[axis], stride = stride, stride * shape[axis]
-        self.strides[order, source] = tuple(strides)
-        return self.strides[order, source]
+def _dense(framework: Framework, x: Array, shape: tuple[int, ...], expected: tuple[int, ...], order: Order) -> Tensor:
+    """The array's memory where it is dense in this order, which these strides say, else a copy that is."""
+    strides = framework.strides(x)
+    if strides != expected and not _alike(strides, expected, shape):
+        copy = framework.empty(shape, framework.dtype_name(x), order, x)
+        copy[...] = x
+        x = copy
+    return _tensor(x)
 
-    def _dense(self, framework: Framework, x: Array, order: Order, source: bool) -> Tensor:
-        """The array's memory where it is dense in this order, else a copy that is."""
-        shape = self.problem.shape if source else self.problem.out_shape
-        expected = self.strides.get((order, source)) or self._strides(order, source)
-        actual = framework.strides(x)
-        if actual != expected and any(a != e and n != 1 for a, e, n in zip(actual, expected, shape, strict=True)):
-            copy = framework.empty(shape, framework.dtype_name(x), order, x)
-            copy[...] = x
-            x = copy
-        return _tensor(x)
+
+def _alike(strides: tuple[int, ...], expected: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """True for strides that lead to the same places: those of axes of length 1 do not count."""
+    return all(stride == want or n == 1 for stride, want, n in zip(strides, expected, shape, strict=True))
+
+
+def _empty(
+    framework: Framework,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    order: Order,
+    dtype: torch.dtype,
+    like: Array,
+) -> Array:
+    """A new dense array. One call of torch where the framework's way takes three: it is a fifth of a small pooling."""
+    if isinstance(like, Tensor):
+        return torch.empty_strided(shape, strides, dtype=dtype, device=like.device)
+    return framework.empty(shape, str(dtype).removeprefix("torch."), order, like)
 
 
 def _tensor(x: Array) -> Tensor:
@@ -149,6 +193,9 @@ def _tensor(x: Array) -> Tensor:
 
 def _run_forward(stages: tuple[Stage, ...], x: Tensor, y: Tensor, offsets: Tensor | None) -> None:
     """Stage by stage, from the innermost axis out; results between them are scratch."""
+    if len(stages) == 1:
+        stages[0].launch(x, y, y if offsets is None else offsets, x)
+        return
     carry = None
     for stage in stages:
         last = stage is stages[-1]
