@@ -103,6 +103,17 @@ i64 partial_bytes(const Problem& pb) {
   }
 }
 
+// Whether planes lie one behind the other.
+bool in_one_piece(const Problem& pb) {
+  i64 behind = pb.axes[0].size_in * pb.axes[0].stride_in;
+  for (int a = pb.n_batch - 1; a >= 0; --a) {
+    if (pb.batch[a].size == 1) continue;
+    if (pb.batch[a].stride != behind) return false;
+    behind *= pb.batch[a].size;
+  }
+  return true;
+}
+
 // See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
@@ -135,6 +146,8 @@ bool plan_direct(Problem& pb, i64 item) {
   pb.tile = std::clamp<i64>(most, 1, std::max<i64>(outer.n_out, 1));
   pb.tiles = (outer.n_out + pb.tile - 1) / pb.tile;
   pb.units = product(pb.planes, pb.tiles, "the number of work units");
+  if (pb.slots > 0 && pb.strip == last.n_out && pb.tiles == 1 && in_one_piece(pb))
+    pb.group = std::clamp<i64>(kStripBytes / (row * std::max<i64>(outer.size_in, 1)), 1, kDirectRows);
   return true;
 }
 
@@ -213,6 +226,7 @@ void plan_forward(Problem& pb) {
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
+  pb.group = 1;
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
   pb.blocks = !slow && whole_rows(pb);

@@ -678,7 +678,9 @@ def test_gradients_of_euclidean_norms_of_special_values(window, stride, dtype, l
     np.testing.assert_allclose(pullback(gy), exact(gy.astype(float)), rtol=tol, atol=tol * window**2)
 
 
-@pytest.mark.parametrize("window,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), ((3, 2, 5), (1, 2, 3), (1, 0, 2))])
+@pytest.mark.parametrize(
+    "window,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), ((3, 2, 5), (1, 2, 3), (1, 0, 2))]
+)
 @pytest.mark.parametrize("op", ["max", "min", "avg", "lp"])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 def test_three_axes(window, stride, padding, op, last):
@@ -702,3 +704,38 @@ def test_three_axes(window, stride, padding, op, last):
     if op == "max":
         found, wanted = (pw.max_pool_with_indices(x, window, backend=name, **options)[1] for name in ("cpu", "generic"))
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    "window,stride,padding", [(3, 1, 1), (3, 2, 1), (2, 1, 0), (5, 1, 2), ((3, 5), (2, 1), (0, 2)), (3, 1, (0, 2))]
+)
+@pytest.mark.parametrize("op", ["max", "min", "avg", "lp"])
+@pytest.mark.parametrize(
+    "shape", [(3, 37, 7, 7), (2, 21, 14, 14), (1, 67, 8, 6), (41, 7, 7, 3), (19, 5, 9, 1)], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_many_small_planes(window, stride, padding, op, shape, dtype):
+    """Planes that are done together, rows that are done as one: nothing of one is seen in the next."""
+    if op == "lp" and dtype == "uint8":
+        return
+    rng = np.random.default_rng(9)
+    x = rng.integers(0 if dtype == "uint8" else -3, 4, shape).astype(dtype)
+    if dtype != "uint8" and op in ("max", "min"):
+        x[rng.random(shape) < 0.01] = np.nan
+        x[rng.random(shape) < 0.1] = -0.0
+    axes = (1, 2) if shape[-1] <= 3 else (2, 3)
+    options = {"stride": stride, "padding": padding, "axes": axes}
+    window = window if isinstance(window, tuple) else (window,) * 2
+    for view in (x, np.repeat(x, 2, axis=axes[1])[:, :, ::2] if axes[1] == 2 else np.repeat(x, 2, axis=0)[::2]):
+        found, wanted = (pw.pool(view, op, window, backend=name, **options) for name in ("cpu", "generic"))
+        if op in ("avg", "lp") and dtype != "uint8":
+            tol = {"float32": 3e-7, "float16": 1e-3}[dtype]
+            np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=tol, atol=tol)
+            continue
+        bits = {"float32": "uint32", "float16": "uint16", "uint8": "uint8"}[dtype]
+        np.testing.assert_array_equal(found.view(bits), wanted.view(bits))
+        if op == "max":
+            found, wanted = (
+                pw.max_pool_with_indices(view, window, backend=name, **options)[1] for name in ("cpu", "generic")
+            )
+            np.testing.assert_array_equal(found, wanted)

@@ -12,6 +12,7 @@ namespace {
 // a sum of doubles by, or to divide one of integers by; kRoot: then comes the square root.
 template <class T, bool kRoot>
 struct Finished {
+  static constexpr bool kRuns = false;  // there is a scale for each column of one row
   using Scale = typename Choose<sizeof(T) == 1, float, double>::type;
   Storage<T>* y;
   const Scale* scale;
@@ -25,6 +26,7 @@ struct PlainSum {
   // Running sums at once, beside the lanes: of one long sum, and of many.
   static constexpr int kChains = 4, kColumns = 8;
   struct Row {
+    static constexpr bool kRuns = true;
     Acc* sum;
     Row at(i64 n) const { return {sum + n}; }
     bool is(Row other) const { return sum == other.sum; }
@@ -67,6 +69,7 @@ struct PairSum {
   using Acc = double;
   static constexpr int kChains = 2, kColumns = 4;
   struct Row {
+    static constexpr bool kRuns = true;
     double *high, *low;
     Row at(i64 n) const { return {high + n, low + n}; }
     bool is(Row other) const { return high == other.high; }
@@ -567,7 +570,7 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
         }
         if (pitch == row_elements) close(row, rows * pitch, y + at * item);
       };
-      return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
+      return with_walk(pb, family, scratch, pb.block, false, [&](auto& walk) {
         if (!memory) return static_cast<i64>(scratch.used);
         walk.run(call.x, begin, end, [&](i64, i64&, i64, i64, i64) { return strip; }, finish_rows);
         return i64{0};
@@ -632,7 +635,7 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
     pitch = row_elements;
     return Finished<T, kRoot>{static_cast<Storage<T>*>(call.y) + at, scales};
   };
-  return with_walk(pb, family, scratch, pb.block, [&](auto& walk) {
+  return with_walk(pb, family, scratch, pb.block, true, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
     walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Finished<T, kRoot>, i64) {});
     return i64{0};

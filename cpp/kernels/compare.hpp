@@ -124,6 +124,7 @@ struct CompareFamily {
   static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
+    static constexpr bool kRuns = true;  // rows that follow each other may be taken as one
     Lane* value;
     P* position;
     Row at(i64 n) const {
@@ -721,8 +722,8 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   };
   if (pb.strip) {
     // Values and positions are the same distance apart, and those kept aside have no room between strips.
-    const bool whole = direct || (!F::kPositions && !call.offsets) || pb.strip * pb.inner == row_elements;
-    return with_walk(pb, family, scratch, whole ? pb.block : 1, [&](auto& walk) {
+    const bool done = direct || (!F::kPositions && !call.offsets), whole = done || pb.strip * pb.inner == row_elements;
+    return with_walk(pb, family, scratch, whole ? pb.block : 1, done, [&](auto& walk) {
       if (!memory) return static_cast<i64>(scratch.used);
       walk.run(
           call.x, begin, end,

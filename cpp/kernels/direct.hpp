@@ -20,11 +20,12 @@ class Direct {
   using Element = typename F::Element;
 
  public:
-  Direct(const Problem& pb, F& family, Scratch& scratch, i64 block)
+  // `grouped`: nothing is left to finish where results are made, so that several small planes may be done together.
+  Direct(const Problem& pb, F& family, Scratch& scratch, i64 block, bool grouped = false)
       : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]),
         rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
-        row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
-    if (pb.slots > 0) ring_ = family.take_row(scratch, pb.slots * pitch_);
+        group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
+    if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
   }
 
   // destination(at, pitch, first output row, lo, hi) is where partial results of elements at, at + 1, ... of y go, and sets
@@ -34,6 +35,10 @@ class Direct {
   void run(const void* x, i64 begin, i64 end, Begin&& destination, End&& finish) {
     const Axis& outer = pb_.axes[0];
     const i64 row_elements = last_.n_out * pb_.inner;
+    if (group_ > 1) {  // a unit is a plane
+      for (i64 plane = begin; plane < end; plane += group_) planes(x, plane, min_of(group_, end - plane), destination);
+      return;
+    }
     i64 plane = begin / pb_.tiles, tile = begin % pb_.tiles;
     for (i64 unit = begin; unit < end; ++unit) {
       const i64 lo = tile * pb_.tile, hi = min_of(lo + pb_.tile, outer.n_out);
@@ -80,6 +85,35 @@ class Direct {
   }
 
  private:
+  // Some planes that lie one behind the other, whole rows: their rows are reduced in one call, and each row of outputs is
+  // merged for all of them.
+  template <class Begin>
+  __attribute__((noinline)) void planes(const void* x, i64 first, i64 n, Begin&& destination) {
+    const Axis& outer = pb_.axes[0];
+    const i64 height = outer.size_in, width = last_.n_out * pb_.inner, zero = 0;
+    const Element* base = static_cast<const Element*>(x) + batch_offset(pb_, first) * family_.element_size();
+    family_.begin();
+    rows_.reduce(&base, &zero, 1, 0, last_.n_out, ring_, Lines{n * height, row_stride_, pitch_});
+    i64 pitch = 0;
+    auto merge = [&](i64 o, i64 elements, Lines lines) {
+      const Window w = window_at(outer, o);
+      Row parts[kGroup];
+      i64 marks[kGroup];
+      for (i64 r = 0; r < w.count; ++r) {
+        parts[r] = ring_.at((w.start + r) * pitch_);
+        marks[r] = r * outer.offset_unit;
+      }
+      family_.merge(parts, marks, static_cast<int>(w.count), elements, destination(first * pb_.out_plane + o * width, pitch, o, 0, last_.n_out), false, lines);
+    };
+    using Dst = decltype(destination(zero, pitch, zero, zero, zero));
+    const i64 uniform = outer.last - outer.first;
+    // Outputs of all planes as if they were one: those between planes come out wrong, and are made again as edges.
+    const bool joined = Dst::kRuns && outer.stride == 1 && outer.n_out == height && uniform > 0;
+    if (joined) merge(outer.first, ((n - 1) * height + uniform) * width, Lines{1, 0, 0});
+    for (i64 o = 0; o < outer.n_out; ++o)
+      if (!joined || o < outer.first || o >= outer.last) merge(o, width, Lines{n, height * pitch_, pb_.out_plane});
+  }
+
   // Calls visit(first row, rows, reduce) for blocks of rows lo..hi-1, of which reduce(dst, pitch) makes columns a..b-1.
   template <class Visit>
   inline __attribute__((always_inline)) void each_block(const Element* base, i64 lo, i64 hi, i64 a, i64 b, Visit&& visit) {
@@ -128,8 +162,11 @@ class Direct {
       for (i64 r = 0; r < w.count; ++r) parts[r] = ring_.at(((start + r) & mask) * pitch_);
       // Windows that do not run over the end of the ring go together.
       n = room < 0 ? 1 : min_of(lines - l, room / outer.stride + 1);
-      family_.merge(parts, marks, static_cast<int>(w.count), (b - a) * pb_.inner, dst.line(l * pitch), false,
-                    Lines{n, outer.stride * pitch_, pitch});
+      const i64 width = (b - a) * pb_.inner;
+      // Rows that follow each other are one.
+      const bool joined = Dst::kRuns && outer.stride == 1 && width == pitch_ && pitch == pitch_;
+      family_.merge(parts, marks, static_cast<int>(w.count), joined ? n * width : width, dst.line(l * pitch), false,
+                    Lines{joined ? 1 : n, outer.stride * pitch_, pitch});
     }
   }
 
@@ -138,6 +175,7 @@ class Direct {
   const Axis& last_;
   Rows<F> rows_;
   i64 block_;       // most rows of outputs at once
+  i64 group_;       // most planes at once
   i64 row_stride_;  // of x, in units of Element
   i64 pitch_;       // of the ring
   Row ring_ = {};

@@ -56,7 +56,9 @@ class Rows {
     if constexpr (F::kInspects) {
       if (!family_.plain) return;
       for (int r = 0; r < n; ++r) {
-        if (position_stride_ == pb_.inner) {
+        if (position_stride_ == pb_.inner && lines.from == width) {
+          family_.inspect(from[r] + first, width * lines.count, 1, 0);
+        } else if (position_stride_ == pb_.inner) {
           family_.inspect(from[r] + first, width, lines.count, lines.from);
         } else {
           for (i64 p = 0; p < width / pb_.inner; ++p)
@@ -96,7 +98,18 @@ class Rows {
       const i64 stride = last_.stride * position_stride_;
       const int k = gather(from, marks, n, start, last_.window, src, mark);
       const Dst to = dst.at((a - lo) * inner);
-      if (last_.stride == 1 && position_stride_ == inner) {
+      // Rows of which each begins where the one before ends, here and there, are one: outputs between their middles come out
+      // wrong, and are made again as edges.
+      const i64 width = (hi - lo) * inner;
+      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && position_stride_ == inner && lines.to == width &&
+                          lines.from == last_.stride * width && lines.from == last_.size_in * inner &&
+                          (last_.stride == 1 || (last_.stride == 2 && inner == 1));
+      if (joined) {
+        const i64 all = (lines.count - 1) * width + (b - a) * inner;
+        const Lines one{1, 0, 0, lines.ahead == 0 ? 0 : kAhead / static_cast<i64>(sizeof(Lane))};
+        if (last_.stride == 1) family_.template across<1>(src, mark, k, all, 1, to, false, one);
+        else by_stride(src, mark, k, all, stride, to, one);
+      } else if (last_.stride == 1 && position_stride_ == inner) {
         family_.template across<1>(src, mark, k, (b - a) * inner, 1, to, false, lines);
       } else if (inner == 1) {
         by_stride(src, mark, k, b - a, stride, to, lines);

@@ -158,7 +158,7 @@ def _runner(compiled: Any, programs: int, plain: tuple[Any, ...]) -> Callable[[i
 
         return run_36
     types = list(compiled.src.signature.values())
-    if VERSION not in ((3, 7), (3, 8), (3, 9)) or len(types) != len(launcher.arg_annotations):
+    if VERSION not in ((3, 8), (3, 9)) or len(types) != len(launcher.arg_annotations):
         return run
     kinds = [kind for kind, type_ in zip(launcher.arg_annotations, types, strict=True) if type_ != "constexpr"]
     count = len(types) - len(plain)
