@@ -281,6 +281,7 @@ bool plan_gather(Problem& pb) {
   const i64 bytes = std::max<i64>(1, last.size_in * last.in_block * dtype_bytes(pb.in));
   // Each unit looks up once which windows see which position; a row of a plane asks for a few 100 ns of that.
   pb.gather = std::clamp<i64>(kGatherBytes / bytes, 1, std::max<i64>(pb.gather_rows, 1));
+  if (pb.n_axes == 2 && pb.gather > pb.axes[0].size_in) pb.gather -= pb.gather % std::max<i64>(pb.axes[0].size_in, 1);  // whole planes
   pb.back_units = (pb.gather_rows + pb.gather - 1) / pb.gather;
   return true;
 }

@@ -59,6 +59,25 @@ inline __attribute__((always_inline)) bool in_blocks(i64 n, F&& f) {
   return false;
 }
 
+// The same for vectors of lanes L, f.operator()<V, U>(i), and down to vectors of 16 bytes: rows of small planes.
+template <class L, class F>
+inline __attribute__((always_inline)) bool in_vectors(i64 n, F&& f) {
+  using V = Vector<L, kVectorBytes>;
+  if (in_blocks<kVectorBytes / sizeof(L)>(n, [&]<int U>(i64 i) __attribute__((always_inline)) { f.template operator()<V, U>(i); }))
+    return true;
+  auto narrower = [&]<int kBytes>() __attribute__((always_inline)) {
+    constexpr i64 lanes = kBytes / sizeof(L);
+    if (n < lanes) return false;
+    for (i64 i = 0; i < n; i += lanes) f.template operator()<Vector<L, kBytes>, 1>(min_of(i, n - lanes));
+    return true;
+  };
+  if constexpr (kVectorBytes > 32)
+    if (narrower.template operator()<32>()) return true;
+  if constexpr (kVectorBytes > 16)
+    if (narrower.template operator()<16>()) return true;
+  return false;
+}
+
 // Left to itself the compiler keeps p + c for each constant c in a register of its own, and runs out of them.
 template <class L>
 inline __attribute__((always_inline)) L* at_hand(L* p) {
@@ -131,6 +150,18 @@ class GatherRows {
       return;
     }
     const Axis& axis = pb_.axes[depth - 1];
+    if (small_planes_ && depth == 1 && begin % axis.size_in == 0 && end % axis.size_in == 0) {
+      // A row of all planes at once: they have more in common than the rows of one.
+      for (i64 row = begin, n; row < end; row += n * axis.size_in) {
+        n = min_of((end - row) / axis.size_in, most);
+        for (i64 p = 0; p < axis.size_in; ++p) {
+          rows_ = 0;
+          take_rows(0, &p, row / axis.size_in * pb_.out_plane, 0, 1);
+          write((row + p) * length, n, pb_.out_plane, axis.size_in * length);
+        }
+      }
+      return;
+    }
     for (i64 row = begin, n; row < end; row += n) {
       i64 at[kMaxAxes] = {}, rest = row;
       for (int a = depth - 1; a >= 0; --a) {
@@ -176,6 +207,7 @@ class GatherRows {
   const Problem& pb_;
   const Axis& last_;
   const bool even_;  // the last axis is evenly_cut
+  bool small_planes_ = false;
   Span* cover_[kMaxAxes] = {};
   int rows_ = 0;
   Line lines_[kMostTerms];
@@ -218,6 +250,8 @@ class GatherChosen : GatherRows {
   using Lane = Storage<T>;
   using Acc = typename Choose<same<T, double>, double, float>::type;
   static constexpr int kTurns = 4;
+  static constexpr i64 kSmall = 32;
+  static constexpr i64 kRun = 4096;  // outputs
 
  public:
   GatherChosen(const Problem& pb, const Call& call, Scratch& scratch)
@@ -226,6 +260,8 @@ class GatherChosen : GatherRows {
     const i64 s = last_.stride, n_out = last_.n_out, size = last_.size_in;
     // 255 is to stay free for outputs that are not there.
     in_runs_ = even_ && pb.inner == 1 && s <= kTurns && size >= s && pb.offset_count <= 255;
+    // At a stride of 1 the rows of one plane may be one run, which only the shortest gain nothing from.
+    small_planes_ = in_runs_ && size <= (s == 1 ? kSmall / 2 : kSmall);
     if (in_runs_) {
       for (i64 r = 0; r < s; ++r) {
         taps_[r] = taps_of(last_, r);
@@ -243,6 +279,7 @@ class GatherChosen : GatherRows {
     } else if (s > 1 && pb.inner == 1) {
       residues_ = scratch.take<Lane>(n_out + 1);
     }
+    plan_planes(scratch);
     if (!scratch.base) return;
     const Span along = interior(pb.n_axes - 1);
     lo_ = along.begin;
@@ -257,6 +294,12 @@ class GatherChosen : GatherRows {
   }
 
   void run(i64 begin, i64 end) {
+    if (planes_ > 0 && begin % pb_.axes[0].size_in == 0 && end % pb_.axes[0].size_in == 0) {
+      const i64 height = pb_.axes[0].size_in;
+      for (i64 plane = begin / height; plane < end / height; plane += planes_)
+        write_planes(plane, min_of(planes_, end / height - plane));
+      return;
+    }
     each_row(begin, end, in_runs_ ? most_ : end - begin, [&](i64 at, i64 count, i64 y_step, i64 to_step) {
       const i64 ahead = rows_ahead(sizeof(Lane));
       far_y_ = ahead * y_step;
@@ -280,6 +323,80 @@ class GatherChosen : GatherRows {
   };
 
   static std::uint32_t four(i64 code) { return static_cast<std::uint32_t>(code & 255) * 0x01010101u; }
+
+  // Small planes are done as one run of all their outputs: rows whose outputs' strides reach their end, as above, and planes
+  // whose rows do. What lies beyond an end is by its place the next row, or plane, which sends nothing there.
+  void plan_planes(Scratch& scratch) {
+    if (!in_runs_ || pb_.n_axes != 2) return;
+    const Axis& outer = pb_.axes[0];
+    const i64 s = last_.stride, down = outer.stride;
+    if (!evenly_cut(outer) || s > 2 || down > kTurns || last_.size_in > kSmall || last_.size_in > s * last_.n_out ||
+        outer.size_in > down * outer.n_out || pb_.out_plane > kRun)
+      return;
+    planes_ = max_of(1, kRun / pb_.out_plane);
+    const i64 outputs = planes_ * pb_.out_plane;
+    i64 farthest = 0;
+    for (i64 r = 0; r < down; ++r) {
+      rows_seen_[r] = taps_of(outer, r);
+      farthest = max_of(farthest, max_of(-rows_seen_[r].first, rows_seen_[r].first + rows_seen_[r].count));
+    }
+    margin_ = (farthest + 1) * last_.n_out + left_ + right_;
+    together_ = scratch.take<std::uint8_t>(outputs + 2 * margin_);
+    near_ends_ = scratch.take<Lane>(outputs + 2 * margin_);
+    rows_apart_ = down == 1 && last_.size_in == s * last_.n_out && outer.size_in == outer.n_out ? nullptr : scratch.take<Lane>(outputs * s);
+  }
+
+  __attribute__((noinline)) void write_planes(i64 first, i64 count) {
+    const Axis& outer = pb_.axes[0];
+    const i64 s = last_.stride, n_out = last_.n_out, down = outer.stride, height = outer.size_in, width = last_.size_in;
+    const i64 outputs = count * pb_.out_plane, begin = first * pb_.out_plane;
+    constexpr int nowhere = 255;
+    std::uint8_t* moved = together_ + margin_;
+    __builtin_memset(together_, nowhere, static_cast<u64>(margin_));
+    __builtin_memcpy(moved, chosen_ + begin, static_cast<u64>(outputs));
+    __builtin_memset(moved + outputs, nowhere, static_cast<u64>(margin_));
+    // Offsets of cut windows as if they were whole.
+    for (int e = 0; e < n_shifts_; ++e)
+      for (i64 at = shifts_[e].at; at < outputs; at += n_out) moved[at] = static_cast<std::uint8_t>(moved[at] + shifts_[e].by);
+    for (i64 o = 0; o < outer.n_out; o = o + 1 == outer.first ? outer.last : o + 1) {
+      const i64 by = (window_at(outer, o).start - origin_of(outer) - down * o) * outer.offset_unit;
+      if (by == 0) continue;
+      for (i64 p = 0; p < count; ++p)
+        for (i64 i = 0; i < n_out; ++i) {
+          std::uint8_t& offset = moved[p * pb_.out_plane + o * n_out + i];
+          offset = static_cast<std::uint8_t>(offset + by);
+        }
+    }
+    // What is read beyond the first and the last output of all must exist, though it goes nowhere.
+    const Lane* g = g_ + begin;
+    if (begin < margin_ || begin + outputs + margin_ > outputs_) {
+      Lane* copy = near_ends_ + margin_;
+      __builtin_memcpy(copy, g, static_cast<u64>(outputs) * sizeof(Lane));
+      for (i64 i = 0; i < margin_; ++i) copy[-1 - i] = copy[outputs + i] = Lane{};
+      g = copy;
+    }
+    Lane* to = gx_ + first * pb_.in_plane;
+    far_y_ = outputs;
+    far_to_ = count * pb_.in_plane;
+    for (i64 residue = 0; residue < min_of(down, height); ++residue) {
+      int ends[kTurns] = {}, k = 0;
+      const Taps rows = rows_seen_[residue];
+      for (i64 r = 0; r < s; ++r) {
+        for (i64 d = rows.first; d < rows.first + rows.count; ++d)
+          for (i64 e = taps_[r].first; e < taps_[r].first + taps_[r].count; ++e, ++k) {
+            const i64 code = (residue - origin_of(outer) - down * d) * outer.offset_unit + r - origin_of(last_) - s * e;
+            sources_[k] = {g + d * n_out + e, moved + d * n_out + e, four(code)};
+          }
+        ends[r] = k;
+      }
+      run_of(ends, outputs, rows_apart_ ? rows_apart_ : to, Lines{1, 0, 0}, 0, 0, 0);
+      if (!rows_apart_) continue;
+      const Lane* from = rows_apart_;
+      for (i64 p = 0; p < count; ++p)
+        for (i64 row = residue, o = 0; o < outer.n_out; ++o, row += down, from += s * n_out)
+          if (row < height) __builtin_memcpy(to + (p * height + row) * width, from, static_cast<u64>(width) * sizeof(Lane));
+    }
+  }
 
   // What outputs r of the last axis send to position p.
   int sources(i64 p, Span r, Source* to) const {
@@ -508,12 +625,11 @@ class GatherChosen : GatherRows {
   // The sums of k sources, from element i0 of each g and element at0 of their offsets on, into n elements of each line;
   // offsets of lines are at_step apart.
   __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
-    using V = Vector<Acc, kVectorBytes>;
-    constexpr i64 lanes = kVectorBytes / sizeof(Acc);
     const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
-      if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+      if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
+            constexpr i64 lanes = sizeof(V) / sizeof(Acc);
             V total[U];
             if constexpr (U > 1) {
               ask_for<U * lanes>(far_to + i);
@@ -535,11 +651,10 @@ class GatherChosen : GatherRows {
 
   // n pairs of elements of each line: the first of each from the first `half` sources, the second from the rest up to k.
   __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
-    using V = Vector<Acc, kVectorBytes>;
-    constexpr i64 lanes = kVectorBytes / sizeof(Acc);
     const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
-      if (in_blocks<lanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
+      if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
+            constexpr int lanes = sizeof(V) / sizeof(Acc);
             V even[U], odd[U];
             if constexpr (U > 1) {
               ask_for<2 * U * lanes>(far_to + 2 * i);
@@ -575,6 +690,10 @@ class GatherChosen : GatherRows {
   Taps taps_[kTurns] = {};
   i64 left_ = 0, right_ = 0;  // outputs before the first and beyond the last that positions would see
   i64 pitch_ = 0, most_ = 0;
+  Taps rows_seen_[kTurns] = {};
+  i64 planes_ = 0, margin_ = 0;  // planes of one run, and outputs before and beyond them that may be looked at
+  Lane *near_ends_ = nullptr, *rows_apart_ = nullptr;
+  std::uint8_t* together_ = nullptr;
   std::uint8_t* moved_ = nullptr;
   Shift* shifts_ = nullptr;
   int n_shifts_ = 0;
