@@ -20,7 +20,7 @@ pytest.importorskip("triton")
 
 from poolwise.torch._framework import TORCH  # noqa: E402
 
-SERVED = ("max", "min", "avg", "sum", "lp")
+SERVED = ("max", "min", "avg", "sum", "lp", "blur", "median")
 PAIRS = [(v, c) for v, c in pairs() if v.op in SERVED]
 FEW = [(v, c) for v, c in PAIRS if not v.options and c.id in ("overlap", "adaptive", "1d", "channels-last")]
 

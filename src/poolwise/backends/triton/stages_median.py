@@ -1,0 +1,1 @@
+median_forward_stages = median_backward_stages = None
