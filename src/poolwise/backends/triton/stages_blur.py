@@ -175,7 +175,9 @@ def _stage(problem: Problem, layout: Layout, filters: dict[Axis, Filter], back: 
     rows = layout.outer * math.prod(gives if along else gives[:-1])
     # Told apart from sums only where float64 is rounded to itself; elsewhere the last rounding gives a constant back.
     shift = problem.dtype == "float64" and not back
-    block = tile(rows, lanes, 1, 512)
+    # Loads of a whole window are in flight at once: four results a lane took 254 registers for 31 elements, and spilled.
+    most = 256 if taps <= 9 else 128
+    block = tile(rows, lanes, 1, most, widest=most)
     tiles = -(-lanes // block.lanes)
     constants = (
         *(value for each in found for value in (*each.form, each.edged)),

@@ -75,12 +75,14 @@ class Places:
     def wide(self) -> bool:
         return max(self.layout.sizes, self.layout.results) > LARGEST
 
-    def launch(self, kernel: Any, owned: tuple[int, ...], columns: Any, constants: Any, each: int = 512) -> Launch:
+    def launch(self, kernel: Any, owned: tuple[int, ...], columns: Any, constants: Any, taps: int) -> Launch:
         """A launch in which lanes own elements of these lengths. `constants` come before those of the tile."""
+        # Few results a lane: half of a window in registers, or a range that is the last of its program to shrink.
+        most = 512 if taps <= 4 else 256 if taps <= 9 else 128
         along = self.layout.inner > 1
         lanes = self.layout.inner if along else owned[-1]
         rows = self.layout.outer * math.prod(self.between) * math.prod(owned if along else owned[:-1])
-        block = tile(rows, lanes, 1, each)
+        block = tile(rows, lanes, 1, most, widest=most)
         tiles = -(-lanes // block.lanes)
         split = (owned[1], self.between[1], owned[2]) if self.deep else owned
         integers = (rows, tiles, *self.sizes, *self.outputs, *self.between, self.layout.inner, *map(packed, split))
@@ -111,10 +113,9 @@ def median_forward_stages(problem: Problem, layout: Layout) -> tuple[Stage, ...]
     small = layout.taps <= HELD
     low = {"int32": -(1 << 31), "int64": -(1 << 63)}.get(wide, 0)
     constants = (*places.forms, places.cut, getattr(tl, wide), low, places.deep, places.along)
-    # Few lanes a program: those of a large window wait for the one whose range is the last to shrink to nothing.
     launch = places.launch(
         median.median_small if small else median.median_large,
-        places.outputs, tuple(map(table_of, places.axes)), constants, 256 if small else 128,
+        places.outputs, tuple(map(table_of, places.axes)), constants, layout.taps,
     )  # fmt: skip
     return (Stage(launch, layout.results),)
 
@@ -131,7 +132,7 @@ def median_backward_stages(problem: Problem, layout: Layout) -> tuple[Stage, ...
             *places.forms, places.cut, getattr(tl, COMPARED[problem.dtype]), *numbers,
             layout.taps <= UNROLLED and not INTERPRETED,
         ),
-        256,
+        layout.taps,
     )  # fmt: skip
     spread = places.launch(
         median_back.middles_spread, places.sizes, tuple(map(inverse_of, places.axes)),
@@ -139,6 +140,7 @@ def median_backward_stages(problem: Problem, layout: Layout) -> tuple[Stage, ...
             *places.forms, *(1 if axis is None else axis.seen for axis in places.axes), getattr(tl, SUMMED[problem.dtype]),
             *numbers, layout.seen <= UNROLLED and not INTERPRETED,
         ),
+        layout.seen,
     )  # fmt: skip
     first = Stage(find, layout.results, dtype_of(problem.dtype), dtype_of(digits_of(taps * taps)))
     return first, Stage(spread, layout.sizes)
