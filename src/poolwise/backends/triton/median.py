@@ -128,15 +128,15 @@ def without_ends(values, S: tl.constexpr):
     for i in tl.static_range(H):
         low = tl.minimum(values[i], values[S - 1 - i])
         high = tl.maximum(values[i], values[S - 1 - i])
-        values = values[:i] + (low,) + values[i + 1 : S - 1 - i] + (high,) + values[S - i :]
+        values = values[:i] + (low,) + values[i + 1 : S - 1 - i] + (high,) + values[S - i :]  # noqa: RUF005
     for i in tl.static_range(1, S - H):
         low = tl.minimum(values[0], values[i])
         high = tl.maximum(values[0], values[i])
-        values = (low,) + values[1:i] + (high,) + values[i + 1 :]
+        values = (low,) + values[1:i] + (high,) + values[i + 1 :]  # noqa: RUF005
     for i in tl.static_range(H, S - 1):
         low = tl.minimum(values[i], values[S - 1])
         high = tl.maximum(values[i], values[S - 1])
-        values = values[:i] + (low,) + values[i + 1 : S - 1] + (high,)
+        values = values[:i] + (low,) + values[i + 1 : S - 1] + (high,)  # noqa: RUF005
     return values
 
 
@@ -150,8 +150,8 @@ def zeros_ranked(
     asked = minus & (low == 0) & (high == 0)
     rows = tl.max(asked.to(tl.int32), 0) * (K0 * K1)
     below = count * 0
-    for r in range(0, rows):
-        for j in range(0, K2):
+    for r in range(rows):
+        for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
                 D1, D2, CUT, ACC,
@@ -161,8 +161,8 @@ def zeros_ranked(
     second = count // 2 - below
     seen = count * 0
     both = count * 0
-    for r in range(0, rows):
-        for j in range(0, K2):
+    for r in range(rows):
+        for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
                 D1, D2, CUT, ACC,
@@ -229,10 +229,10 @@ def median_small(
         if t == 0:
             values = (value,)
         elif t < HELD:
-            values = values + (value,)
+            values = values + (value,)  # noqa: RUF005
         else:
             values = without_ends(values, HELD + HELD - t)
-            values = values[1 : HELD + HELD - t - 1] + (value,)
+            values = values[1 : HELD + HELD - t - 1] + (value,)  # noqa: RUF005
     LEFT: tl.constexpr = HELD + HELD - N
     values = without_ends(values, LEFT)
     low = values[(LEFT - 1) // 2]
@@ -278,8 +278,8 @@ def median_large(
     minus = zero != zero
     undefined = minus
     count = tl.zeros((ROWS * LANES,), tl.int32)
-    for r in range(0, K0 * K1):
-        for j in range(0, K2):
+    for r in range(K0 * K1):
+        for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
                 D1, D2, CUT, ACC,
@@ -296,8 +296,8 @@ def median_large(
         pivot = pivot_of(low, high)
         under = count * 0
         below, above = low, high
-        for r in range(0, K0 * K1):
-            for j in range(0, K2):
+        for r in range(K0 * K1):
+            for j in range(K2):
                 value, ok = tap(
                     x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0,
                     K1, D1, D2, CUT, ACC,
@@ -313,8 +313,8 @@ def median_large(
     # The upper middle is the same, or the next larger one.
     under = count * 0
     above = neutral(zero, True, LOW)
-    for r in range(0, K0 * K1):
-        for j in range(0, K2):
+    for r in range(K0 * K1):
+        for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
                 D1, D2, CUT, ACC,

@@ -97,8 +97,8 @@ def middles(
                 end0, start1, end1, start2, end2, stride0, stride1, real, D0, D1, K1, D2, CUT, ACC, R0, R1, R2,
             )  # fmt: skip
     else:
-        for r in range(0, K0 * K1):
-            for j in range(0, K2):
+        for r in range(K0 * K1):
+            for j in range(K2):
                 count, smaller, below, at_below, above, at_above, at_nan = compared(
                     r, j, count, smaller, below, at_below, above, at_above, at_nan, pivot, x, base, within, inner, start0, end0,
                     start1, end1, start2, end2, stride0, stride1, real, D0, D1, K1, D2, CUT, ACC, R0, R1, R2,
@@ -114,8 +114,8 @@ def middles(
                 start2, end2, stride0, stride1, real, D0, D1, K1, D2, CUT, ACC, R0, R1, R2,
             )  # fmt: skip
     else:
-        for r in range(0, K0 * K1):
-            for j in range(0, K2):
+        for r in range(K0 * K1):
+            for j in range(K2):
                 seen, at_low, at_high = equal(
                     r, j, seen, at_low, at_high, low, high, pivot, x, base, within, inner, start0, end0, start1, end1, start2,
                     end2, stride0, stride1, real, D0, D1, K1, D2, CUT, ACC, R0, R1, R2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import triton.language as tl
@@ -48,10 +49,7 @@ class Places:
             first, second, third = padded(layout.axes)
             return cls(layout, (first, second, third), (1, 1))
         pooled = [place for place, axis in enumerate(layout.axes) if not axis.windows.identity]
-        between = [
-            math.prod(axis.size for axis in layout.axes[one + 1 : other])
-            for one, other in zip(pooled, pooled[1:], strict=False)
-        ]
+        between = [math.prod(axis.size for axis in layout.axes[one + 1 : other]) for one, other in pairwise(pooled)]
         first, second, third = (layout.axes[place] for place in pooled)
         return cls(layout, (first, second, third), (between[0], between[1]))
 
