@@ -252,6 +252,27 @@ def median_small(
 
 
 @triton.jit
+def parted(
+    pivot, below, above, count, x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real,
+    D0: tl.constexpr, K0: tl.constexpr, D1: tl.constexpr, K1: tl.constexpr, D2: tl.constexpr, K2: tl.constexpr,
+    CUT: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """How many elements are not above the pivot, the largest of those, and the smallest of the others."""
+    under = count * 0
+    for r in range(K0 * K1):
+        for j in range(K2):
+            value, ok = tap(
+                x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
+                D1, D2, CUT, ACC,
+            )  # fmt: skip
+            less = ok & (value <= pivot)
+            under += less.to(tl.int32)
+            below = tl.where(less & (value > below), value, below)
+            above = tl.where(ok & (value > pivot) & (value < above), value, above)
+    return under, below, above
+
+
+@triton.jit
 def median_large(
     x, y, offsets, carry, table0, table1, table2,
     rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, between0, between1, inner, by0, by1, by2,
@@ -293,34 +314,19 @@ def median_large(
     rank = (count - 1) // 2
     left = tl.max((low < high).to(tl.int32), 0)
     while left > 0:
-        pivot = pivot_of(low, high)
-        under = count * 0
-        below, above = low, high
-        for r in range(K0 * K1):
-            for j in range(K2):
-                value, ok = tap(
-                    x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0,
-                    K1, D1, D2, CUT, ACC,
-                )  # fmt: skip
-                less = ok & (value <= pivot)
-                under += less.to(tl.int32)
-                below = tl.where(less & (value > below), value, below)
-                above = tl.where(ok & (value > pivot) & (value < above), value, above)
+        under, below, above = parted(
+            pivot_of(low, high), low, high, count, x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0,
+            stride1, real, D0, K0, D1, K1, D2, K2, CUT, ACC,
+        )  # fmt: skip
         take = under > rank
         high = tl.where(take, below, high)
         low = tl.where(take, low, above)
         left = tl.max((low < high).to(tl.int32), 0)
     # The upper middle is the same, or the next larger one.
-    under = count * 0
-    above = neutral(zero, True, LOW)
-    for r in range(K0 * K1):
-        for j in range(K2):
-            value, ok = tap(
-                x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
-                D1, D2, CUT, ACC,
-            )  # fmt: skip
-            under += (ok & (value <= low)).to(tl.int32)
-            above = tl.where(ok & (value > low) & (value < above), value, above)
+    under, _, above = parted(
+        low, low, neutral(zero, True, LOW), count, x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0,
+        stride1, real, D0, K0, D1, K1, D2, K2, CUT, ACC,
+    )  # fmt: skip
     high = tl.where(under > count // 2, low, above)
     result = mean(low, high)
     if zero.dtype.is_floating():
