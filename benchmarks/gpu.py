@@ -27,11 +27,13 @@ from gpu_cases import DEVICE, Case, cases, sample, torch_paths
 
 import poolwise as pw
 from poolwise.arrays import memory_order
-from poolwise.backends.triton import stages, stages_back
+from poolwise.backends.triton import stages, stages_back, stages_blur, stages_median
 from poolwise.backends.triton.launch import tile
 from poolwise.torch._framework import TORCH
 
 Tensor = torch.Tensor
+TILED = (stages, stages_back, stages_blur, stages_median)
+"""The modules whose tiles are swept."""
 
 
 def timed(run: Callable[[], Any], budget: float = 0.1) -> float:
@@ -119,7 +121,7 @@ def checked(case: Case, x: Tensor, kernel: Any, gy: Tensor) -> None:
     """Against torch on everything, and against the generic backend on the first and last images."""
     y, residual = kernel.forward(TORCH, x, None, True)
     gx = kernel.backward(TORCH, gy, residual) if x.dtype.is_floating_point else None
-    exact = case.op in ("max", "min")
+    exact = case.op in ("max", "min", "median")
     paths = torch_paths(case)
     if case.slow:  # torch takes time in the square of the window: two planes
         x, y, gx, paths = x[:1, :2], y[:1, :2], None if gx is None else gx[:1, :2], None
@@ -132,7 +134,7 @@ def checked(case: Case, x: Tensor, kernel: Any, gy: Tensor) -> None:
         same(y, paths["forward"](x), f"{case.id} forward against torch", exact)
         if case.op == "max":
             same(kernel.indices(TORCH, residual), paths["saving"](x)[1], f"{case.id} indices against torch", True)
-        if case.op != "min":
+        if case.op not in ("min", "median"):  # torch's gradient of a median goes to any of equal elements
             t = x.double() if case.op != "max" else x.detach().clone()
             expected = torch_gradient(paths["forward"], t.contiguous(), gy.contiguous())
             same(gx, expected.to(gx.dtype), f"{case.id} gradient against torch", False)
@@ -161,7 +163,7 @@ def measured(case: Case, args: argparse.Namespace, copies: dict[int, float]) -> 
     gy = TORCH.empty(tuple(y.shape), case.dtype, order, y).copy_(gy)
     checked(case, x, kernel, gy)
     kept = [t for t in residual.arrays if t is not x and t is not y]
-    saved = nbytes(*(residual.arrays if case.op == "lp" else kept))
+    saved = nbytes(*(residual.arrays if case.op in ("lp", "median") else kept))
     runs = {
         "forward": (lambda: case.pool(x), nbytes(x, y)),
         "saving": (lambda: kernel.forward(TORCH, x, None, True), nbytes(x, y, *kept)),
@@ -185,9 +187,10 @@ def swept(case: Case, mode: str, x: Tensor, gy: Tensor) -> dict[str, float]:
     """The same with other tiles."""
     found = {}
     for elements, warps in ((256, 4), (512, 4), (512, 2), (1024, 4), (1024, 8), (2048, 8)):
-        stages.tile = stages_back.tile = lambda rows, lanes, each=1, _=0, n=elements, w=warps: tile(
-            rows, lanes, each, n, w
-        )
+        for module in TILED:
+            module.tile = lambda rows, lanes, each=1, _=0, widest=256, n=elements, w=warps: tile(
+                rows, lanes, each, n, w
+            )
         kernel = type(plan_of(case, x).kernel)(plan_of(case, x).problem)
         _, residual = kernel.forward(TORCH, x, None, True)
         run = {
@@ -196,7 +199,8 @@ def swept(case: Case, mode: str, x: Tensor, gy: Tensor) -> dict[str, float]:
             "backward": lambda kernel=kernel, residual=residual: kernel.backward(TORCH, gy, residual),
         }[mode]
         found[f"{elements}:{warps}"] = timed(run, 0.05)
-    stages.tile = stages_back.tile = tile
+    for module in TILED:
+        module.tile = tile
     return found
 
 
@@ -316,6 +320,7 @@ def main() -> int:
     parser.add_argument("--sweep", action="store_true", help="other tiles as well")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no case after so many")
     args = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = False  # a convolution with 10 bits is no peer of a blur
     begun, copies, rows, wrong = time.time(), {}, [], []
     for case in cases():
         if not any(word in case.id for word in args.only.split("|")) or time.time() - begun > args.seconds:

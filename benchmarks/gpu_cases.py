@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 import poolwise as pw
+from poolwise.ops.blur import BLUR
 
 __all__ = ["DEVICE", "Case", "cases", "sample", "torch_paths"]
 
@@ -82,6 +83,28 @@ def cases() -> list[Case]:
     listed.append(Case("lp", big, 3, 2, 1, last=True))
     listed.append(Case("min", big, 3, 2, 1))
     listed.append(Case("max", (64, 256, 8192), 4, 4, 0))
+    return listed + filters(big)
+
+
+def filters(big: tuple[int, ...]) -> list[Case]:
+    """Blurs, and medians of windows in registers and beyond."""
+    ways = ("forward", "backward")
+    listed = []
+    for last in (False, True):
+        for dtype in ("float32", "float16"):
+            listed.append(Case("blur", big, 3, 2, 1, dtype, last, modes=ways))
+        listed.append(Case("blur", big, 5, 2, 2, last=last, modes=ways))
+        listed.append(Case("blur", big, 5, 1, 2, last=last, modes=ways))
+        listed.append(Case("median", big, 3, 1, 1, last=last, modes=ways))
+        listed.append(Case("median", big, 5, 2, 2, last=last, modes=ways))
+    listed.append(Case("blur", (8, 64, 224, 224), 31, 1, 15, modes=ways))
+    listed.append(Case("blur", (8, 32, 32, 112, 112), 3, 2, 1, modes=ways))
+    listed.append(Case("median", (16, 64, 112, 112), 2, 2, 0, modes=ways))
+    listed.append(Case("median", (16, 64, 112, 112), 3, 1, 0, modes=ways))
+    listed.append(Case("median", big, 3, 1, 1, "uint8", modes=("forward",)))
+    listed.append(Case("median", (8, 64, 112, 112), 7, 1, 3, modes=ways))
+    listed.append(Case("median", (4, 16, 224, 224), 15, 1, 7, modes=ways))
+    listed.append(Case("median", (2, 4, 256, 256), 39, 2, 19, modes=ways))
     return listed
 
 
@@ -119,7 +142,30 @@ def torch_paths(case: Case) -> dict[str, Callable[[Tensor], Any]] | None:
     if case.op == "min":
         call = partial(getattr(F, f"max_pool{n}d"), **k, padding=case.padding)
         return {"forward": lambda x: -call(-x)}
+    if case.op == "blur":
+        return blurred_by_torch(case)
+    if case.op == "median" and n == 2 and case.window == 3 and case.padding == 0:
+        # Torch has no median of windows: this is what its users write.
+        k, s = case.window, case.stride
+        return {"forward": lambda x: x.unfold(2, k, s).unfold(3, k, s).flatten(-2).median(-1).values}
     if case.op == "lp" and case.padding == 0:
         call = partial(getattr(F, f"lp_pool{n}d"), norm_type=2, **k)
         return {"forward": call, "saving": call}
     return None
+
+
+def blurred_by_torch(case: Case) -> dict[str, Callable[[Tensor], Any]]:
+    """A depthwise convolution with the operator's weights over a reflected border, as networks that blur spell it."""
+    n = case.spatial
+    weights = torch.from_numpy(BLUR.weights((case.window,) * n)).reshape((1, 1) + (case.window,) * n).to(DEVICE)
+    convolve = getattr(F, f"conv{n}d")
+    fitted: dict[tuple[torch.dtype, int], Tensor] = {}
+
+    def forward(x: Tensor) -> Tensor:
+        key = x.dtype, x.shape[1]
+        if key not in fitted:
+            fitted[key] = weights.to(x.dtype).expand(x.shape[1], *(-1,) * (n + 1)).contiguous()
+        padded = F.pad(x, (case.padding,) * (2 * n), mode="reflect")
+        return convolve(padded, fitted[key], stride=case.stride, groups=x.shape[1])
+
+    return {"forward": forward, "saving": forward}

@@ -14,9 +14,12 @@ from ..protocol import Kernel
 
 __all__ = ["ROWS", "TRITON", "Triton"]
 
-ROWS = ("max", "min", "avg", "sum", "lp")
+ROWS = ("max", "min", "avg", "sum", "lp", "blur", "median")
 """Operators that have kernels."""
 MOST_AXES = 3
+MOST_EDGE_TAPS, LEAST_WEIGHT = 1 << 24, 1000
+"""Limits of a blur: table entries for the windows that an edge cuts, and the power of two by which its smallest weight may
+fall."""
 LARGEST = (1 << 31) - (1 << 20)
 
 
@@ -48,9 +51,10 @@ class Triton:
             return f"no kernel for {op}"
         if op in ("avg", "sum") and DTYPES[source] != "float":
             return f"no kernel for {op} of integers"
-        if problem.windows.any_empty:
+        if problem.windows.any_empty and problem.border in (None, "zeros"):
             return "windows that see padding only are left to the definition"
-        return self._too_large(problem) or (self._norm(problem) if op == "lp" else None)
+        own = {"lp": self._norm, "blur": self._blur, "median": self._median}.get(op)
+        return self._too_large(problem) or (own(problem) if own else None)
 
     def kernel(self, problem: Problem) -> Kernel:
         from .run import TritonKernel
@@ -72,6 +76,19 @@ class Triton:
             return "signed norms, whose slope jumps where terms cancel, are left to the definition"
         if problem.axes[-1] - problem.axes[0] >= MOST_AXES:
             return f"no kernel for a norm over more than {MOST_AXES} axes or axes that lie apart"
+        return None
+
+    def _blur(self, problem: Problem) -> str | None:
+        axes = problem.windows.axes
+        if any(len(axis.edge) * axis.window > MOST_EDGE_TAPS for axis in axes):
+            return "too many windows that an edge cuts"
+        if sum(axis.window - 1 for axis in axes) > LEAST_WEIGHT:
+            return f"weights below 2**-{LEAST_WEIGHT}"
+        return None
+
+    def _median(self, problem: Problem) -> str | None:
+        if len(problem.axes) > MOST_AXES:
+            return f"no kernel for a median over more than {MOST_AXES} axes"
         return None
 
 

@@ -143,9 +143,10 @@ def layout_of(problem: Problem, order: tuple[int, ...], fold: bool = True) -> La
     outer = dims.pop(0) if dims and isinstance(dims[0], int) else 1
     inner = dims.pop() if dims and isinstance(dims[-1], int) else 1
     axes: list[Axis] = []
+    plain = problem.op.weights is None  # weights are an axis' own: no two of them are one longer axis
     for dim in dims:
         axis = Axis(_identity(dim)) if isinstance(dim, int) else dim
-        if fold and axes and _whole(axis) and _whole(axes[-1]):
+        if fold and plain and axes and _whole(axis) and _whole(axes[-1]):
             axes[-1] = Axis(Global().axis(axes[-1].size * axis.size), 1)
         elif not (isinstance(dim, int) and dim == 1):
             axes.append(axis)

@@ -77,7 +77,7 @@ def form_of(axis: Axis | None) -> tuple[int, ...]:
     return axis.origin, axis.windows.stride, axis.windows.step, axis.taps
 
 
-def _table(axis: Axis | None) -> np.ndarray:
+def table_of(axis: Axis | None) -> np.ndarray:
     if axis is None or axis.even:
         return NONE
     return np.concatenate([axis.windows.start, axis.windows.count]).astype(np.int32)
@@ -135,6 +135,10 @@ def _apart(problem: Problem, layout: Layout, elements: int) -> bool:
 
 def forward_stages(problem: Problem, layout: Layout, save: bool) -> tuple[Stage, ...]:
     """The launches of a forward pass, in order."""
+    if problem.op.name not in OPS:
+        from .filters import forward_filters
+
+        return forward_filters(problem, layout)
     if not _apart(problem, layout, layout.taps):
         return (_forward(problem, layout, weights_of(layout.radix), save, True, True),)
     places = list(reversed(range(len(layout.axes))))
@@ -227,7 +231,7 @@ def _lanes(layout: Layout, weights: tuple[int, ...], shares: Shares, values: dic
         packed(blocks),
         packed(axes[2].outputs),
     )
-    columns = (*map(_table, axes), *shares.columns)
+    columns = (*map(table_of, axes), *shares.columns)
     return Launch(forward.pool, -(-rows // size.rows) * tiles, columns, integers, constants, size.warps)
 
 
@@ -278,5 +282,5 @@ def _long(layout: Layout, weights: tuple[int, ...], shares: Shares, values: dict
         *form_of(axis), listed, axis.cut, shares.vary[-1], weights[0], *values_of(values, LONG_VALUES), height, taps, lanes,
     )  # fmt: skip
     integers = (rows, tiles, axis.size, axis.outputs, layout.inner, packed(axis.outputs))
-    columns = (_table(axis), shares.columns[-1])
+    columns = (table_of(axis), shares.columns[-1])
     return Launch(long.pool_long, -(-rows // height) * tiles, columns, integers, constants, 4)

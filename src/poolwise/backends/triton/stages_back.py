@@ -37,6 +37,10 @@ __all__ = ["backward_stages", "index_stage"]
 
 def backward_stages(problem: Problem, layout: Layout) -> tuple[Stage, ...]:
     """The launches of a backward pass, in order."""
+    if problem.op.name not in OPS:
+        from .filters import backward_filters
+
+        return backward_filters(problem, layout)
     linear, several = OPS[problem.op.name] != NORM, len(layout.axes) > 1
     # Tables are looked up per axis and element: one axis at a time, most of it happens on an array that is still small.
     listed = any(not axis.even for axis in layout.axes)
@@ -97,7 +101,7 @@ def _gathered(layout: Layout, weights: tuple[int, ...], shares: Shares, values: 
     )  # fmt: skip
     shape = shape_of(layout.axes)
     integers = (rows, tiles, *shape, layout.inner, *map(packed, shape[:MOST_AXES]))
-    columns = (*map(_inverse, axes), *shares.columns)
+    columns = (*map(inverse_of, axes), *shares.columns)
     return Launch(backward.spread, -(-rows // block.rows) * tiles, columns, integers, constants, block.warps)
 
 
@@ -146,7 +150,7 @@ def _phased(
     return Launch(phases.spread_phases, -(-rows // block.rows) * tiles, columns, integers, constants, block.warps)
 
 
-def _inverse(axis: Axis | None) -> np.ndarray:
+def inverse_of(axis: Axis | None) -> np.ndarray:
     """Outputs that see each position, then its number in each; -1 for none."""
     if axis is None or axis.even:
         return NONE
