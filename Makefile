@@ -31,7 +31,7 @@ demo: $(VENV)/.installed
 	$(BIN)/poolwise demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # A Python of one's own is taken as it is.
 GPU_SETUP := $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.installed)

@@ -707,11 +707,12 @@ def test_three_axes(window, stride, padding, op, last):
 
 
 @pytest.mark.parametrize(
-    "window,stride,padding", [(3, 1, 1), (3, 2, 1), (2, 1, 0), (5, 1, 2), ((3, 5), (2, 1), (0, 2)), (3, 1, (0, 2))]
+    "window,stride,padding",
+    [(3, 1, 1), (3, 2, 1), (2, 1, 0), (5, 1, 2), ((3, 5), (2, 1), (0, 2)), (3, 1, (0, 2)), (4, (2, 1), 0)],
 )
 @pytest.mark.parametrize("op", ["max", "min", "avg", "lp"])
 @pytest.mark.parametrize(
-    "shape", [(3, 37, 7, 7), (2, 21, 14, 14), (1, 67, 8, 6), (41, 7, 7, 3), (19, 5, 9, 1)], ids=str
+    "shape", [(3, 37, 7, 7), (2, 21, 14, 14), (1, 67, 8, 6), (41, 7, 7, 3), (19, 5, 9, 1), (2, 5, 6, 6)], ids=str
 )
 @pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
 def test_many_small_planes(window, stride, padding, op, shape, dtype):

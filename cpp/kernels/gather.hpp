@@ -532,7 +532,7 @@ class GatherChosen : GatherRows {
       if (!apart) to = group + rows * pitch_;
       if (more > 0) {
         const std::uint8_t* from = chosen_ + first + rows * y_step;
-        if (pitch_ == y_step) {
+        if (pitch_ == y_step && y_step == last_.n_out) {
           __builtin_memcpy(to, from, static_cast<u64>(more * pitch_));
         } else {
           for (i64 r = 0; r < more; ++r) {

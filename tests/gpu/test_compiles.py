@@ -70,6 +70,11 @@ CELLS = [
     ("lp", IMAGE, FIRST, "float32", OVERLAP),
     ("lp", IMAGE, LAST, "float16", HALF | {"p": 5.0}),
     ("max", (2, 8, 9, 28, 28), FIRST, "float32", {"window": (2, 2, 2)}),
+    ("blur", IMAGE, FIRST, "float32", OVERLAP),
+    ("blur", IMAGE, LAST, "float64", DENSE),
+    ("median", IMAGE, FIRST, "float32", OVERLAP),
+    ("median", IMAGE, LAST, "uint8", HALF),
+    ("median", (1, 8, 56, 56), FIRST, "float32", LARGE),
 ]
 """Problems that between them launch every kernel, in its forms. One line more is enough for a kernel that is added."""
 

@@ -86,7 +86,7 @@ def weighed(
 
 @triton.jit
 def sums(
-    x, y, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1, weights2,
+    program, x, y, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1, weights2,
     inside0, inside1, inside2,
     rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, inner, by0, by1, by2,
     first0, first1, first2, last0, last1, last2, edges0, edges1, edges2,
@@ -101,7 +101,6 @@ def sums(
     With `SHIFT` it is the first element plus the weighted differences from it: equal elements come back to the bit where
     their products with the weights are rounded. `LOSES`: padding keeps a part of the weight.
     """
-    program = tl.program_id(0)
     if WIDE:  # addresses beyond 2**31 elements
         program = program.to(tl.int64)
     plane, i0, i1, i2, within, real = place(
@@ -168,8 +167,8 @@ def blur(
 ):  # fmt: skip
     """Forward: every lane owns an output."""
     sums(
-        x, y, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1, weights2, inside0,
-        inside1, inside2, rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, inner, by0, by1, by2,
+        tl.program_id(0), x, y, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1,
+        weights2, inside0, inside1, inside2, rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, inner, by0, by1, by2,
         first0, first1, first2, last0, last1, last2, edges0, edges1, edges2, G0, S0, D0, K0, T0, EDGED0, G1, S1, D1,
         K1, T1, EDGED1, G2, S2, D2, K2, T2, EDGED2, ACC, SHIFT, LOSES, False, INNER, UNROLL, WIDE, ROWS, LANES,
     )  # fmt: skip
@@ -189,8 +188,8 @@ def blur_back(
 ):  # fmt: skip
     """Backward: every lane owns an element of the input. Outputs are what is read: their number is `size`."""
     sums(
-        gy, gx, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1, weights2, inside0,
-        inside1, inside2, rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, inner, by0, by1, by2,
+        tl.program_id(0), gy, gx, positions0, positions1, positions2, shares0, shares1, shares2, weights0, weights1,
+        weights2, inside0, inside1, inside2, rows, lane_tiles, size0, size1, size2, outputs0, outputs1, outputs2, inner, by0, by1, by2,
         first0, first1, first2, last0, last1, last2, edges0, edges1, edges2, G0, S0, D0, K0, T0, EDGED0, G1, S1, D1,
         K1, T1, EDGED1, G2, S2, D2, K2, T2, EDGED2, ACC, SHIFT, LOSES, True, INNER, UNROLL, WIDE, ROWS, LANES,
     )  # fmt: skip
