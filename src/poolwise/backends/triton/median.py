@@ -150,18 +150,21 @@ def zeros_ranked(
     asked = minus & (low == 0) & (high == 0)
     rows = tl.max(asked.to(tl.int32), 0) * (K0 * K1)
     below = count * 0
-    for r in range(rows):
+    r = 0
+    while r < rows:  # not range(rows), which Triton 3.6's interpreter does not take
         for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
                 D1, D2, CUT, ACC,
             )  # fmt: skip
             below += (ok & (value < 0)).to(tl.int32)
+        r += 1
     first = (count - 1) // 2 - below
     second = count // 2 - below
     seen = count * 0
     both = count * 0
-    for r in range(rows):
+    r = 0
+    while r < rows:
         for j in range(K2):
             value, ok = tap(
                 x, base, within, inner, start0, end0, start1, end1, start2, end2, stride0, stride1, real, r, j, D0, K1,
@@ -170,7 +173,10 @@ def zeros_ranked(
             negative = ok & negative_zero(value)
             both += (negative & (seen == first)).to(tl.int32) + (negative & (seen == second)).to(tl.int32)
             seen += (ok & (value == 0)).to(tl.int32)
-    return tl.where(asked, tl.where(both == 2, -0.0, 0.0).to(ACC), result)
+        r += 1
+    zero = tl.zeros(count.shape, ACC)
+    # A product: to Triton 3.6 the constant -0.0 is one that equals 0, so 0.
+    return tl.where(asked, tl.where(both == 2, zero * -1.0, zero), result)
 
 
 @triton.jit
