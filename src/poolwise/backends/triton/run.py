@@ -14,8 +14,9 @@ from ...problem import Problem
 from ..generic import GenericKernel
 from ..protocol import Residual
 from .layout import layout_of
-from .stages import Stage, forward_stages
-from .stages_back import backward_stages, index_stage
+from .operators import backward_stages, forward_stages
+from .stages import Stage
+from .stages_back import index_stage
 
 __all__ = ["TritonKernel"]
 

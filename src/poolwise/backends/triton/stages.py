@@ -135,10 +135,6 @@ def _apart(problem: Problem, layout: Layout, elements: int) -> bool:
 
 def forward_stages(problem: Problem, layout: Layout, save: bool) -> tuple[Stage, ...]:
     """The launches of a forward pass, in order."""
-    if problem.op.name not in OPS:
-        from .filters import forward_filters
-
-        return forward_filters(problem, layout)
     if not _apart(problem, layout, layout.taps):
         return (_forward(problem, layout, weights_of(layout.radix), save, True, True),)
     places = list(reversed(range(len(layout.axes))))

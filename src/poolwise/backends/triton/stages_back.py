@@ -37,10 +37,6 @@ __all__ = ["backward_stages", "index_stage"]
 
 def backward_stages(problem: Problem, layout: Layout) -> tuple[Stage, ...]:
     """The launches of a backward pass, in order."""
-    if problem.op.name not in OPS:
-        from .filters import backward_filters
-
-        return backward_filters(problem, layout)
     linear, several = OPS[problem.op.name] != NORM, len(layout.axes) > 1
     # Tables are looked up per axis and element: one axis at a time, most of it happens on an array that is still small.
     listed = any(not axis.even for axis in layout.axes)
