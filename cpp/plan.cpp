@@ -20,6 +20,8 @@ constexpr i64 kTileBytes = 16 << 10;
 constexpr i64 kBackTileBytes = 128 << 10;
 constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kSliceBytes = 256 << 10;
+constexpr i64 kSmallBytes = 8 << 10;
+constexpr i64 kSmallRow = 32;  // bytes: half a vector
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
 constexpr i64 kLongestTower = 1 << 16;
@@ -151,6 +153,24 @@ bool plan_direct(Problem& pb, i64 item) {
   return true;
 }
 
+// See small.hpp.
+bool plan_small(Problem& pb, i64 item) {
+  if (pb.n_axes != 2 || pb.inner != 1) return false;
+  for (const Axis* axis : {&pb.axes[0], &pb.axes[1]})
+    if (axis->step != 1 || axis->window > kGroup || axis->first != 0 || axis->last != axis->n_out || axis->n_out == 0) return false;
+  const Axis &outer = pb.axes[0], &last = pb.axes[1];
+  const i64 lane = pb.op == Op::max || pb.op == Op::min ? dtype_bytes(pb.in) : 4;
+  if (last.stride == 1 || last.n_out * lane > kSmallRow || pb.in_plane * item > kSmallBytes || last.stride_in != 1 || outer.stride_in != last.size_in || !in_one_piece(pb)) return false;
+  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
+  pb.strip = last.n_out;
+  pb.slots = 0;
+  pb.split = 0;
+  pb.block = pb.tile = outer.n_out;
+  pb.tiles = 1;
+  pb.units = pb.planes;
+  return true;
+}
+
 // Whether windows share so much that it pays to make them from parts of each other; see tall.hpp.
 bool shares_much(const Axis& axis) {
   return axis.ring > 0 && axis.radix > kFewSources && axis.radix >= 4 * (axis.size_in / std::max<i64>(axis.n_out, 1));
@@ -227,12 +247,13 @@ void plan_forward(Problem& pb) {
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
   pb.group = 1;
+  pb.small = 0;
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
   pb.blocks = !slow && whole_rows(pb);
   pb.whole = whole_plane(pb);
   if (pb.whole) pb.split = 0;
-  if (!slow && !pb.blocks && !pb.whole && (plan_tall(pb, item) || plan_direct(pb, item))) return;
+  if (!slow && !pb.blocks && !pb.whole && (plan_small(pb, item) || plan_tall(pb, item) || plan_direct(pb, item))) return;
   i64 tile_bytes = kTileBytes;
   pb.slice = {};
   if (!slow && !pb.whole && pb.n_axes > 2 && pb.split < depth) {

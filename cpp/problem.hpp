@@ -118,6 +118,7 @@ struct Problem {
   i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
   i64 block;  // rows of outputs at once
   i64 group;  // planes at once, where there may be several
+  i64 small;  // the same where Small (small.hpp) serves, else 0
   SlicePlan slice;
   int back_split;
   i64 back_tile, back_tiles, back_units;

@@ -708,7 +708,19 @@ def test_three_axes(window, stride, padding, op, last):
 
 @pytest.mark.parametrize(
     "window,stride,padding",
-    [(3, 1, 1), (3, 2, 1), (2, 1, 0), (5, 1, 2), ((3, 5), (2, 1), (0, 2)), (3, 1, (0, 2)), (4, (2, 1), 0)],
+    [
+        (3, 1, 1),
+        (3, 2, 1),
+        (2, 1, 0),
+        (5, 1, 2),
+        ((3, 5), (2, 1), (0, 2)),
+        (3, 1, (0, 2)),
+        (4, (2, 1), 0),
+        (2, 2, 0),
+        (3, 2, 0),
+        ((2, 3), (3, 2), 0),
+        (2, 3, 0),
+    ],
 )
 @pytest.mark.parametrize("op", ["max", "min", "avg", "lp"])
 @pytest.mark.parametrize(
@@ -746,3 +758,83 @@ def test_many_small_planes(window, stride, padding, op, shape, dtype):
             _, definition = pw.vjp(pw.pool, view, op, window, backend="generic", **options)
             gy = rng.integers(-8, 9, y.shape).astype(dtype)
             np.testing.assert_array_equal(pullback(gy), definition(gy))
+
+
+@pytest.mark.parametrize("window,stride,padding", [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 2), 0), (3, (1, 4), 1)], ids=str)
+@pytest.mark.parametrize("op", ["max", "min", "avg"])
+@pytest.mark.parametrize("shape", [(2, 9, 23, 2), (1, 6, 700, 3), (3, 7, 30, 5), (1, 5, 41, 9)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "int32"])
+def test_few_channels_side_by_side(window, stride, padding, op, shape, dtype):
+    """Windows of pictures begin at every column, of which some are picked: values and offsets are the definition's."""
+    rng = np.random.default_rng(13)
+    x = rng.integers(0 if dtype == "uint8" else -3, 4, shape).astype(dtype)
+    window = window if isinstance(window, tuple) else (window,) * 2
+    options = {"stride": stride, "padding": padding, "axes": (1, 2)}
+    found, wanted = (pw.pool(x, op, window, backend=name, **options) for name in ("cpu", "generic"))
+    if op == "avg" and dtype.startswith("float"):
+        tol = {"float64": 1e-15, "float32": 3e-7, "float16": 1e-3}[dtype]
+        np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=tol, atol=tol)
+        return
+    np.testing.assert_array_equal(found, wanted)
+    if op == "max":
+        found, wanted = (pw.max_pool_with_indices(x, window, backend=name, **options)[1] for name in ("cpu", "generic"))
+        np.testing.assert_array_equal(found, wanted)
+
+
+def to_even(total, count):
+    """Quotients rounded to the nearest integer, ties to even."""
+    quotient, rest = np.divmod(total, count)
+    return quotient + ((2 * rest > count) | ((2 * rest == count) & (quotient % 2 == 1)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+@pytest.mark.parametrize("count", [*range(1, 34), 48, 63, 64, 100, 4097, 8191, 8192, 8194, 16384])
+def test_averages_of_integers_round_to_even(dtype, count):
+    """Whether quotients are made by division or not; many ties, and the extremes."""
+    limits = np.iinfo(dtype)
+    rng = np.random.default_rng(count)
+    x = rng.integers(limits.min, limits.max, (70, count), dtype=dtype, endpoint=True)
+    x[:4] = limits.max
+    x[4:8] = limits.min
+    x[8:40] = rng.integers(0, 3, (32, count))
+    windows = {"window": (count,), "axes": (0,), "stride": (count,)}
+    found = pw.avg_pool(x.reshape(-1), backend="cpu", **windows)
+    np.testing.assert_array_equal(found, to_even(x.astype("int64").sum(1), count))
+    pairs = np.stack([x, x[::-1]], -1).reshape(-1, 2)  # the same beside each other
+    np.testing.assert_array_equal(pw.avg_pool(pairs, backend="cpu", **windows)[:, 0], found)
+
+
+@pytest.mark.parametrize(
+    "shape,axes", [((3, 20, 37), (1, 2)), ((2, 11, 23, 3), (1, 2)), ((300, 7, 7), (1, 2))], ids=str
+)
+@pytest.mark.parametrize("window,stride", [((2, 2), 2), ((3, 3), 1), ((3, 4), 2)])
+def test_sums_of_int32_fit_or_are_refused(shape, axes, window, stride):
+    """What does not fit is an error wherever it is, and never a wrong number; one less than that fits."""
+    options = {"axes": axes, "stride": stride, "backend": "cpu"}
+    rng = np.random.default_rng(17)
+    x = rng.integers(-(2**27), 2**27, shape, dtype="int32")
+    wide_sums = pw.sum_pool(x.astype("int64"), window, **options)
+    np.testing.assert_array_equal(pw.sum_pool(x, window, **options), wide_sums)
+    low = -(2**31)
+    for row, column in ((0, 0), (wide_sums.shape[1] - 1, wide_sums.shape[2] - 1)):
+        x = np.zeros(shape, "int32")
+        x[-1, row * stride, column * stride], x[-1, row * stride + 1, column * stride + 1] = low // 2, low // 2
+        assert pw.sum_pool(x, window, **options).min() == low
+        x[-1, row * stride, column * stride] -= 1
+        with pytest.raises(ValueError, match="does not fit"):
+            pw.sum_pool(x, window, **options)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 37), (3, 90, 6)], ids=str)
+@pytest.mark.parametrize("window,stride,padding", [((2, 2), 2, 0), ((3, 3), 2, 1), ((3, 3), 1, 1), ((4, 9), 1, (2, 4))])
+def test_means_of_large_float64_are_finite(shape, window, stride, padding):
+    """Sums beyond the range are made again where their results are, and infinities and NaN are as in a plain sum."""
+    rng = np.random.default_rng(19)
+    x = rng.uniform(0.2, 1, shape) * 1.7e308
+    x[rng.random(shape) < 0.9] /= 1e9
+    x[0, 5, 5], x[1, 7, 2], x[1, 7, 4] = np.inf, np.nan, -np.inf
+    options = {"axes": (1, 2), "stride": stride, "padding": padding}
+    found = pw.avg_pool(x, window, backend="cpu", **options)
+    wanted = pw.avg_pool(x / 2**12, window, backend="generic", **options) * 2**12
+    np.testing.assert_allclose(found, wanted, rtol=1e-15)
+    assert np.isfinite(found[2]).all()

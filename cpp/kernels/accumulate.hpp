@@ -3,21 +3,29 @@
 
 #include "blocks.hpp"
 #include "lanes.hpp"
-#include "tall.hpp"
+#include "small.hpp"
 
 namespace poolwise {
 namespace {
 
-// Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply
-// a sum of doubles by, or to divide one of integers by; kRoot: then comes the square root.
+// Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply a
+// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale); kRoot: then comes the square
+// root. `wrong` is set where a result is not what it should be: an integer that does not fit, a float64 that is not finite.
 template <class T, bool kRoot>
 struct Finished {
   static constexpr bool kRuns = false;  // there is a scale for each column of one row
+  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>;
   using Scale = typename Choose<sizeof(T) == 1, float, double>::type;
   Storage<T>* y;
   const Scale* scale;
-  Finished at(i64 n) const { return {y + n, scale + n}; }
-  Finished line(i64 n) const { return {y + n, scale}; }
+  int* wrong;
+  Finished at(i64 n) const { return {y + n, scale + n, wrong}; }
+  Finished line(i64 n) const { return {y + n, scale, wrong}; }
+
+  static Scale scale_of(double divisor) {
+    if constexpr (sizeof(T) == 1) return byte_scale(divisor);
+    else return kDivides ? divisor : 1 / divisor;
+  }
 };
 
 template <class A>
@@ -33,6 +41,8 @@ struct PlainSum {
     Row line(i64 n) const { return at(n); }
   };
   static Row take_row(Scratch& scratch, i64 n) { return {scratch.take<Acc>(n)}; }
+  static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) { pick_groups(from.sum, n, size, pitch, to.sum); }
+  static void choose(Row from, const std::int32_t* places, i64 n, Row to) { pick_places(from.sum, places, n, to.sum); }
 
   template <class V>
   struct State {
@@ -52,13 +62,22 @@ struct PlainSum {
     inline __attribute__((always_inline)) State beyond(i64 lane) const { return {lanes_from<Acc>(lane, sum, -V{})}; }
     inline __attribute__((always_inline)) State before(i64 lane) const { return {lanes_from<Acc>(lane, -V{}, sum)}; }
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
-    static inline __attribute__((always_inline)) State from(Row r, i64 i) { return {load<V>(r.sum + i)}; }
-    inline __attribute__((always_inline)) void to(Row r, i64 i) const { store(r.sum + i, sum); }
-    template <class T, bool kRoot>
-    inline __attribute__((always_inline)) void to(Finished<T, kRoot> r, i64 i) const {
-      if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i)));
-      else if constexpr (kRoot) store(r.y + i, root_lanes<T, V>(sum * load<V>(r.scale + i)));
-      else store(r.y + i, narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i)));
+    template <class Lanes = All>
+    static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) { return {load<V>(r.sum + i, lanes)}; }
+    template <class Lanes = All>
+    inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const { store(r.sum + i, sum, lanes); }
+    template <class T, bool kRoot, class Lanes>
+    inline __attribute__((always_inline)) void to(Finished<T, kRoot> r, i64 i, Lanes lanes) const {
+      if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i, lanes)), lanes);
+      else if constexpr (same<T, std::int32_t>) {
+        const auto scale = load<Like<double, V, Acc>>(r.scale + i, lanes);
+        const auto there = scale != 0;  // lanes that are not loaded are zero
+        const V value = any_bit((scale != 1) & there) ? rounded_to_whole(whole_to_double(sum) / scale) : sum;
+        const auto low = low_halves(value);
+        if (any_bit((widen_lanes<std::int32_t, V, Acc>(low) != value) & there)) __atomic_store_n(r.wrong, 1, __ATOMIC_RELAXED);
+        store(r.y + i, low, lanes);
+      } else if constexpr (kRoot) store(r.y + i, root_lanes<T, V>(sum * load<V>(r.scale + i, lanes)), lanes);
+      else store(r.y + i, narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i, lanes)), lanes);
     }
   };
 };
@@ -78,6 +97,14 @@ struct PairSum {
   static Row take_row(Scratch& scratch, i64 n) {
     double* high = scratch.take<double>(n);
     return {high, scratch.take<double>(n)};
+  }
+  static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
+    pick_groups(from.high, n, size, pitch, to.high);
+    pick_groups(from.low, n, size, pitch, to.low);
+  }
+  static void choose(Row from, const std::int32_t* places, i64 n, Row to) {
+    pick_places(from.high, places, n, to.high);
+    pick_places(from.low, places, n, to.low);
   }
 
   template <class V>
@@ -108,12 +135,19 @@ struct PairSum {
       return {lanes_from<double>(lane, -V{}, high), lanes_from<double>(lane, V{}, low)};
     }
     static inline __attribute__((always_inline)) State from(V x) { return {x, V{}}; }
-    static inline __attribute__((always_inline)) State from(Row r, i64 i) {
-      return {load<V>(r.high + i), load<V>(r.low + i)};
+    template <class Lanes = All>
+    static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) {
+      return {load<V>(r.high + i, lanes), load<V>(r.low + i, lanes)};
     }
-    inline __attribute__((always_inline)) void to(Row r, i64 i) const {
-      store(r.high + i, high);
-      store(r.low + i, low);
+    template <class Lanes = All>
+    inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const {
+      store(r.high + i, high, lanes);
+      store(r.low + i, low, lanes);
+    }
+    template <class Lanes>
+    inline __attribute__((always_inline)) void to(Finished<double, false> r, i64 i, Lanes lanes) const {
+      if (any_bit(high - high != 0)) *r.wrong = 1;
+      store(r.y + i, (high + low) / load<V>(r.scale + i, lanes), lanes);
     }
   };
 };
@@ -192,10 +226,10 @@ struct SumRows {
   using Row = typename Sum::Row;
 
   // What an element of the destination starts with: what it holds, if that is added to.
-  template <class State, class Dst, class Make>
-  static inline __attribute__((always_inline)) State first(Dst dst, i64 i, bool accumulate, Make&& make) {
+  template <class State, class Dst, class Lanes, class Make>
+  static inline __attribute__((always_inline)) State first(Dst dst, i64 i, Lanes lanes, bool accumulate, Make&& make) {
     if constexpr (same<Dst, Row>) {
-      if (accumulate) return State::from(dst, i);
+      if (accumulate) return State::from(dst, i, lanes);
     }
     return make();
   }
@@ -205,22 +239,21 @@ struct SumRows {
     Row parts[kGroup];
     const int many = K > 0 ? K : k;
     for (int r = 0; r < many; ++r) parts[r] = rows[r];
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
-      State state = first<State>(dst, i, accumulate, [&] { return State::from(parts[0], i); });
+      State state = first<State>(dst, i, lanes, accumulate, [&] { return State::from(parts[0], i, lanes); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
-        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i));
+        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i, lanes));
       } else {
-        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i));
+        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i, lanes));
       }
-      state.to(dst, i);
+      state.to(dst, i, lanes);
     };
-    for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Acc, true>(n, !accumulate, body);
-      dst = dst.line(lines.to);
-      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
-    }
+    each_line(lines, [&] { sweep<Acc, true>(n, !accumulate, body); }, [&](i64 from, i64 to) {
+      dst = dst.line(to);
+      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(from);
+    });
   }
 
   template <class State>
@@ -344,19 +377,19 @@ struct SumFamily {
   static void begin_unordered() {}
   __attribute__((noinline)) static void down(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate, bool) {
     if constexpr (kVectors)
-      cover<Acc, Sum::kColumns>(n, !accumulate, [&]<class V, int K>(const i64* at) __attribute__((always_inline)) {
+      cover<Acc, Sum::kColumns>(n, !accumulate, [&]<class V, int K>(const i64* at, auto lanes) __attribute__((always_inline)) {
         using State = typename Sum::template State<V>;
         State sums[K];
 #pragma GCC unroll 8
-        for (int k = 0; k < K; ++k) sums[k] = State::from(read<1, V>(p + at[k]));
+        for (int k = 0; k < K; ++k) sums[k] = State::from(read<1, V>(p + at[k], lanes));
         grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-          for (int k = 0; k < K; ++k) sums[k].add(read<1, V>(q + at[k]));
+          for (int k = 0; k < K; ++k) sums[k].add(read<1, V>(q + at[k], lanes));
         });
 #pragma GCC unroll 8
         for (int k = 0; k < K; ++k) {
-          if (accumulate) sums[k].add(State::from(dst, at[k]));
-          sums[k].to(dst, at[k]);
+          if (accumulate) sums[k].add(State::from(dst, at[k], lanes));
+          sums[k].to(dst, at[k], lanes);
         }
       });
   }
@@ -368,6 +401,8 @@ struct SumFamily {
   }
 
   Row take_row(Scratch& scratch, i64 n) const { return Sum::take_row(scratch, n); }
+  static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) { Sum::pick(from, n, size, pitch, to); }
+  static void choose(Row from, const std::int32_t* places, i64 n, Row to) { Sum::choose(from, places, n, to); }
 
   i64 element_size() const { return kDirect ? 1 : dtype_bytes(pb.in); }
   bool prepares() const { return !kDirect || gathers; }
@@ -392,10 +427,10 @@ struct SumFamily {
     if constexpr (kTerm == Term::square) return v * v; else return v;
   }
 
-  template <int S, class V>
-  static inline __attribute__((always_inline)) V read(const Lane* p) {
-    if constexpr (!kDirect || same<T, Acc>) return term<V>(load_strided<S, V>(p));
-    else return term<V>(widen_lanes<T, V, Acc>(load_strided<S, Like<Lane, V, Acc>>(p)));
+  template <int S, class V, class Lanes = All>
+  static inline __attribute__((always_inline)) V read(const Lane* p, Lanes lanes = {}) {
+    if constexpr (!kDirect || same<T, Acc>) return term<V>(load_strided<S, V>(p, lanes));
+    else return term<V>(widen_lanes<T, V, Acc>(load_strided<S, Like<Lane, V, Acc>>(p, lanes)));
   }
 
   template <int S, int K, class Dst>
@@ -403,24 +438,23 @@ struct SumFamily {
                                                      Lines lines) {
     const Lane* src[K > 0 ? K : kGroup];  // a copy that no store can alias stays in registers
     for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
       if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src[0] + at, src[(K > 0 ? K : k) - 1] + at, lines);
-      State state = Sums::template first<State>(dst, i, accumulate, [&] { return State::from(read<S, V>(src[0] + at)); });
+      State state = Sums::template first<State>(dst, i, lanes, accumulate, [&] { return State::from(read<S, V>(src[0] + at, lanes)); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
-        for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at));
+        for (int s = 1; s < K; ++s) state.add(read<S, V>(src[s] + at, lanes));
       } else {
-        for (int s = accumulate ? 0 : 1; s < k; ++s) state.add(read<S, V>(src[s] + at));
+        for (int s = accumulate ? 0 : 1; s < k; ++s) state.add(read<S, V>(src[s] + at, lanes));
       }
-      state.to(dst, i);
+      state.to(dst, i, lanes);
     };
-    for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Acc, S != 0>(n, !accumulate, body);
-      dst = dst.line(lines.to);
-      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
-    }
+    each_line(lines, [&] { sweep<Acc, S != 0>(n, !accumulate, body); }, [&](i64 from, i64 to) {
+      dst = dst.line(to);
+      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += from;
+    });
   }
 
   template <int S, class Dst>
@@ -447,6 +481,7 @@ struct SumFamily {
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
     using Scalar = typename Sum::template State<Acc>;
     Scalar total = Sums::total(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
+      fetch_far<Like<Lane, V, Acc>>(p + i);
       return Sum::template State<V>::from(read<1, V>(p + i));
     });
     if (accumulate) {
@@ -597,49 +632,61 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
   });
 }
 
+struct Nothing {};
+
 // The same over one or two axes where a dtype comes out as it went in: each result is divided, and its root taken where
 // kRoot, as its sum is made. divisor(run) is that of windows whose length on the first axis is 1; where `by_rows`, that
-// length is multiplied with it.
-template <class T, class Sum, Term kTerm, bool kRoot, class Divisor>
-i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
+// length is multiplied with it. Where `wrong` was set, mend(x of the plane, run, y of the run) may make it good.
+template <class T, class Sum, Term kTerm, bool kRoot, class Divisor, class Mend>
+i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor, int* wrong, Mend&& mend) {
   using F = SumFamily<T, Sum, kTerm>;
-  using Scale = typename Finished<T, kRoot>::Scale;
-  constexpr bool divides = sizeof(T) == 1;
+  using To = Finished<T, kRoot>;
+  using Scale = typename To::Scale;
+  constexpr bool mends = !same<Mend, Nothing>;
   F family(pb);
   Scratch scratch{memory};
-  Scale* columns = scratch.take<Scale>(pb.strip * pb.inner);
   Scale* scales = scratch.take<Scale>(pb.strip * pb.inner);
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
-  i64 of_lo = -1, of_hi = -1, of_outer = 0;  // what is there already
+  auto* y = static_cast<Storage<T>*>(call.y);
+  auto rows_of = [&](i64 output, bool padded) {
+    if (pb.n_axes == 1) return i64{1};
+    const Window w = window_at(pb.axes[0], output);
+    return w.count + (padded ? w.padded : 0);
+  };
+  i64 of_lo = -1, of_hi = -1, of_rows = 0;  // what is there already
   auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
-    i64 outer = 1;
-    if (pb.n_axes == 2 && by_rows) {
-      const Window w = window_at(pb.axes[0], output);
-      outer = w.count + (pb.count_padding ? w.padded : 0);
-    }
-    const bool moved = lo != of_lo || hi != of_hi;
-    if (moved) {
+    const i64 rows = by_rows ? rows_of(output, pb.count_padding) : 1;
+    if (lo != of_lo || hi != of_hi || rows != of_rows) {
       for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
-        const double by = divisor(run);
-        const Scale scale = static_cast<Scale>(divides ? by : 1 / by);
-        for (i64 i = 0; i < run.n; ++i) columns[run.at + i] = scale;
+        const Scale scale = To::scale_of(divisor(run) * static_cast<double>(rows));
+        for (i64 i = 0; i < run.n; ++i) scales[run.at + i] = scale;
       });
       of_lo = lo;
       of_hi = hi;
-    }
-    if (moved || outer != of_outer) {
-      const Scale scale = static_cast<Scale>(divides ? static_cast<double>(outer) : 1 / static_cast<double>(outer));
-      for (i64 i = 0; i < (hi - lo) * pb.inner; ++i) scales[i] = columns[i] * scale;
-      of_outer = outer;
+      of_rows = rows;
     }
     pitch = row_elements;
-    return Finished<T, kRoot>{static_cast<Storage<T>*>(call.y) + at, scales};
+    return To{y + at, scales, wrong};
   };
-  return with_walk(pb, family, scratch, pb.block, true, [&](auto& walk) {
+  auto finish = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64) {
+    if constexpr (mends) {
+      if (!*wrong) return;
+      for (i64 o = output; o < output + rows; ++o, at += row_elements)
+        for_each_run_of_line(pb, &o, lo, hi, 0, rows_of(o, false), rows_of(o, pb.count_padding),
+                             [&](const Run& run) { mend(x, run, y + at + run.at); });
+      *wrong = 0;
+    }
+  };
+  return with_walk(pb, family, scratch, pb.block, !mends, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
-    walk.run(call.x, begin, end, destination, [](const typename F::Element*, i64, i64, i64, i64, i64, Finished<T, kRoot>, i64) {});
+    walk.run(call.x, begin, end, destination, finish);
     return i64{0};
   });
+}
+
+template <class T, class Sum, Term kTerm, bool kRoot, class Divisor>
+i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor) {
+  return finished_forward<T, Sum, kTerm, kRoot>(pb, call, begin, end, memory, by_rows, divisor, call.overflow, Nothing{});
 }
 
 template <class F, class Finish>

@@ -6,6 +6,7 @@ namespace poolwise {
 namespace {
 
 constexpr i64 kMostBytes = 1 << 14;  // see quotient_lanes
+constexpr i64 kMostIntegers = 1 << 19;  // whose sums double holds with room; see whole_to_double
 
 template <class Acc>
 Acc divide_to_even(Acc sum, i64 divisor) {
@@ -64,17 +65,22 @@ i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char*
       pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
 }
 
-bool averages_bytes(const Problem& pb) {
+// The largest divisor, or `limit` plus one where it is beyond that.
+i64 most_elements(const Problem& pb, i64 limit) {
   i64 elements = 1;
   for (int a = 0; a < pb.n_axes; ++a) {
     i64 most = pb.axes[a].radix;
     if (pb.count_padding)
       for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
         most = max_of(most, pb.axes[a].edge[o].count + pb.axes[a].edge[o].padded);
-    if (most > kMostBytes) return false;
+    if (most > limit / elements) return limit + 1;
     elements *= most;
   }
-  return pb.strip && pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && elements <= kMostBytes;
+  return elements;
+}
+
+bool averages_bytes(const Problem& pb) {
+  return pb.strip && pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && most_elements(pb, kMostBytes) <= kMostBytes;
 }
 
 template <class Acc>
@@ -84,6 +90,13 @@ i64 sum_integers(const Problem& pb, const Call& call, i64 begin, i64 end, char* 
       pb, call, begin, end, memory, [&](const void*, const Run& run, typename PlainSum<Acc>::Row row, char* y) {
         finish(pb, run, row.sum, y, call.overflow);
       });
+}
+
+i64 sum_int32(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  if (!pb.strip || pb.out != pb.in || most_elements(pb, kMostIntegers) > kMostIntegers)
+    return sum_integers<i64>(pb, call, begin, end, memory);
+  return finished_forward<std::int32_t, PlainSum<i64>, Term::plain, false>(
+      pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); });
 }
 
 }  // namespace
@@ -96,6 +109,7 @@ UnitFn PW_ISA_NAME(average_narrow)(const Problem& pb) {
     case Dtype::i8: return averages_bytes(pb) ? average_bytes<std::int8_t> : sum_integers<i64>;
     case Dtype::f16: return sum_narrow_floats<F16>;
     case Dtype::bf16: return sum_narrow_floats<BF16>;
+    case Dtype::i32: return sum_int32;
     default: return sum_integers<i64>;
   }
 }

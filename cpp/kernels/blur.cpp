@@ -140,14 +140,14 @@ class Blur {
   template <int S, class K>
   static __attribute__((noinline)) void weigh(const double* from, const double* weights, K window, i64 step, i64 stride, i64 n,
       double* __restrict to) {
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       auto at = [&](i64 j) __attribute__((always_inline)) {
-        return load_strided<S == 0 ? 1 : S, V>(from + i * (S == 0 ? stride : S) + step * j);
+        return load_strided<S == 0 ? 1 : S, V>(from + i * (S == 0 ? stride : S) + step * j, lanes);
       };
       const V base = kShift ? at(0) : V{};
       V sum = base;
       for (i64 j = 0; j < window; ++j) sum += weights[j] * (kShift ? at(j) - base : at(j));
-      store(to + i, sum);
+      store(to + i, sum, lanes);
     };
     sweep<double, S != 0>(n, false, body);
   }

@@ -29,11 +29,11 @@ inline __attribute__((always_inline)) V to_double(N v) {
   return __builtin_convertvector(v, V);
 }
 
-template <class V, class E>
-inline __attribute__((always_inline)) V read(const E* p) {
+template <class V, class E, class Lanes>
+inline __attribute__((always_inline)) V read(const E* p, Lanes lanes) {
   if constexpr (same<V, double>) return static_cast<double>(*p);
-  else if constexpr (same<E, double>) return load<V>(p);
-  else return to_double<V>(load<Like<E, V, double>>(p));
+  else if constexpr (same<E, double>) return load<V>(p, lanes);
+  else return to_double<V>(load<Like<E, V, double>>(p, lanes));
 }
 
 // One dtype's rows as float or double, which hold it exactly.
@@ -85,14 +85,14 @@ struct Rows {
       row[k] = given[k];
       weight[k] = weights[k].weight;
     }
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
-      const V shift = kShift ? read<V>(base + i) : V{};
-      V sum = first ? (kShift ? shift * inside : V{}) : load<V>(to + i);
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+      const V shift = kShift ? read<V>(base + i, lanes) : V{};
+      V sum = first ? (kShift ? shift * inside : V{}) : load<V>(to + i, lanes);
       for (int k = 0; k < K; ++k) {
-        const V v = read<V>(row[k] + i);
+        const V v = read<V>(row[k] + i, lanes);
         sum += weight[k] * (kShift ? v - shift : v);
       }
-      store(to + i, sum);
+      store(to + i, sum, lanes);
     };
     sweep<double, true>(n, false, body);
   }

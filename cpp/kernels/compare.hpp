@@ -3,7 +3,7 @@
 
 #include "blocks.hpp"
 #include "half.hpp"
-#include "tall.hpp"
+#include "small.hpp"
 
 namespace poolwise {
 namespace {
@@ -158,6 +158,15 @@ struct CompareFamily {
     return row;
   }
 
+  static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
+    pick_groups(from.value, n, size, pitch, to.value);
+    if constexpr (kPositions) pick_groups(from.position, n, size, pitch, to.position);
+  }
+  static void choose(Row from, const std::int32_t* places, i64 n, Row to) {
+    pick_places(from.value, places, n, to.value);
+    if constexpr (kPositions) pick_places(from.position, places, n, to.position);
+  }
+
   static i64 element_size() { return 1; }
   bool prepares() const { return gathers; }
 
@@ -229,14 +238,6 @@ struct CompareFamily {
         at = taken(at, take, there);
       }
       return;
-    } else if constexpr (same<Lane, float> && sizeof(V) == 16) {
-      const auto one = (__m128)x, other = (__m128)kept;
-      __mmask8 take;
-      if constexpr (kMode == Mode::exact) take = _mm_mask_cmp_ps_mask(_mm_cmp_ps_mask(other, other, _CMP_ORD_Q), one, other, _CMP_NLE_UQ);
-      else take = _mm_cmp_ps_mask(one, other, _CMP_GT_OQ);
-      kept = (V)_mm_mask_mov_ps(other, take, one);
-      at = taken(at, take, there);
-      return;
     } else
 #endif
     {
@@ -292,17 +293,17 @@ struct CompareFamily {
     if constexpr (kPositions)
       for (int s = 0; s < many; ++s) mark[s] = static_cast<P>(marks[s]);
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
         V v;
-        if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i);
+        if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i, lanes);
         return entered<kMode>(v, masks.keep, masks.flip);
       };
       if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
       // Without positions this is also how rows are merged, which have nothing ahead.
       if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
         if (far != 0) __builtin_prefetch(dst.value + far + i, 1);
-      V kept = accumulate ? flipped(load<V>(dst.value + i)) : from(src[0]);
+      V kept = accumulate ? flipped(load<V>(dst.value + i, lanes)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
 #pragma GCC unroll 8
@@ -310,22 +311,21 @@ struct CompareFamily {
         } else {
           for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         }
-        store(dst.value + i, left<kMode>(kept, masks.flip));
+        store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
       } else {
         using VP = Like<P, V, Lane>;
-        VP at = accumulate ? load<VP>(dst.position + i) : static_cast<VP>(VP{} + mark[0]);
+        VP at = accumulate ? load<VP>(dst.position + i, lanes) : static_cast<VP>(VP{} + mark[0]);
 #pragma GCC unroll 8
         for (int s = accumulate ? 0 : 1; s < many; ++s) keep<kMode>(kept, at, from(src[s]), static_cast<VP>(VP{} + mark[s]), masks.infinity);
-        store(dst.value + i, left<kMode>(kept, masks.flip));
-        store(dst.position + i, at);
+        store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
+        store(dst.position + i, at, lanes);
       }
     };
     // What was kept already is not replaced by the same sources again.
-    for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Lane, S != 0 && kVectors>(n, true, body);
-      dst = dst.line(lines.to);
-      for (int s = 0; s < many; ++s) src[s] += lines.from;
-    }
+    each_line(lines, [&] { sweep<Lane, S != 0 && kVectors>(n, true, body); }, [&](i64 from, i64 to) {
+      dst = dst.line(to);
+      for (int s = 0; s < many; ++s) src[s] += from;
+    });
   }
 
   template <int S>
@@ -378,25 +378,24 @@ struct CompareFamily {
     }
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     const i64 far = rows_ahead(n, lines);
-    auto body = [&]<class V>(i64 i) __attribute__((always_inline)) {
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using VP = Like<P, V, Lane>;
       if constexpr (sizeof(V) >= 32) {
         __builtin_prefetch(dst.value + far + i, 1);
         __builtin_prefetch(dst.position + far + i, 1);
       }
-      V kept = flipped(load<V>(accumulate ? dst.value + i : row[0].value + i));
-      VP at = accumulate ? load<VP>(dst.position + i) : static_cast<VP>(load<VP>(row[0].position + i) + mark[0]);
+      V kept = flipped(load<V>(accumulate ? dst.value + i : row[0].value + i, lanes));
+      VP at = accumulate ? load<VP>(dst.position + i, lanes) : static_cast<VP>(load<VP>(row[0].position + i, lanes) + mark[0]);
 #pragma GCC unroll 8
       for (int r = accumulate ? 0 : 1; r < many; ++r)
-        keep<kMode>(kept, at, flipped(load<V>(row[r].value + i)), static_cast<VP>(load<VP>(row[r].position + i) + mark[r]), masks.infinity);
-      store(dst.value + i, left<kMode>(kept, masks.flip));
-      store(dst.position + i, at);
+        keep<kMode>(kept, at, flipped(load<V>(row[r].value + i, lanes)), static_cast<VP>(load<VP>(row[r].position + i, lanes) + mark[r]), masks.infinity);
+      store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
+      store(dst.position + i, at, lanes);
     };
-    for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Lane, kVectors>(n, true, body);
-      dst = dst.line(lines.to);
-      for (int r = 0; r < many; ++r) row[r] = row[r].at(lines.from);
-    }
+    each_line(lines, [&] { sweep<Lane, kVectors>(n, true, body); }, [&](i64 from, i64 to) {
+      dst = dst.line(to);
+      for (int r = 0; r < many; ++r) row[r] = row[r].at(from);
+    });
   }
 
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
@@ -420,7 +419,11 @@ struct CompareFamily {
           for (i64 i = 0; i + lanes < n; i += lanes) look(most, least, load<V>(p + i));
           look(most, least, load<V>(p + n - lanes));
         } else {
+#if defined(__AVX512F__)
+          look(most, least, load<V>(p, Few{n}));
+#else
           for (i64 i = 0; i < n; ++i) look(most_one, least_one, __builtin_bit_cast(Bits, p[i]));
+#endif
         }
       }
       for (i64 l = 0; l < lanes; ++l) {
@@ -505,11 +508,11 @@ struct CompareFamily {
   __attribute__((noinline)) bool down_in(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate) const {
     const Masks masks = this->masks;
     bool nan = false;
-    cover<Lane, 4>(n, true, [&]<class V, int K>(const i64* at) __attribute__((always_inline)) {
+    cover<Lane, 4>(n, true, [&]<class V, int K>(const i64* at, auto lanes) __attribute__((always_inline)) {
       V kept[K];
       Seen<V> watch;
       auto from = [&](const Lane* q) __attribute__((always_inline)) {
-        const V v = masked(load<V>(q), masks.keep, masks.flip);
+        const V v = masked(load<V>(q, lanes), masks.keep, masks.flip);
         if constexpr (kMode == Mode::exact) return v;
         watch.look(v);
         return turned(v);
@@ -517,14 +520,14 @@ struct CompareFamily {
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) {
         const V v = from(p + at[k]);
-        kept[k] = accumulate ? better<kMode>(entered<kMode>(load<V>(dst.value + at[k]), ~0ull, masks.flip), v, masks.infinity) : v;
+        kept[k] = accumulate ? better<kMode>(entered<kMode>(load<V>(dst.value + at[k], lanes), ~0ull, masks.flip), v, masks.infinity) : v;
       }
       grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 4
         for (int k = 0; k < K; ++k) kept[k] = better<kMode>(kept[k], from(q + at[k]), masks.infinity);
       });
 #pragma GCC unroll 4
-      for (int k = 0; k < K; ++k) store(dst.value + at[k], left<kMode>(kept[k], masks.flip));
+      for (int k = 0; k < K; ++k) store(dst.value + at[k], left<kMode>(kept[k], masks.flip), lanes);
       nan |= watch.nan(masks.infinity);
     });
     return nan;
@@ -543,8 +546,8 @@ struct CompareFamily {
     if constexpr (Order::kHasPlain) {
       if (nan) return true;
       bool zero = false;
-      sweep<Lane, true>(n, true, [&]<class V>(i64 i) __attribute__((always_inline)) {
-        const V v = masked(load<V>(dst.value + i), ~0ull, masks.flip);
+      sweep<Lane, true>(n, true, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+        const V v = masked(load<V>(dst.value + i, lanes), ~0ull, masks.flip);
         zero |= any_bit((V{} <= v) & (turned(v) <= V{}));
       });
       return zero;
@@ -628,6 +631,7 @@ struct CompareFamily {
     Seen<Vector<Lane, 16>> narrow;
     Seen<Lane> single;
     Lane best = turned(greatest(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
+      fetch_far<V>(p + i);
       const V v = masked(load<V>(p + i), masks.keep, masks.flip);
       if constexpr (same<V, Lane>) single.look(v);
       else if constexpr (sizeof(V) == kVectorBytes) wide.look(v);

@@ -42,6 +42,7 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
         return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)v), 16));
       if constexpr (same<T, std::uint8_t>) return (V)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v);
       if constexpr (same<T, std::int8_t>) return (V)_mm512_maskz_cvtepi8_epi32(0xffff, (__m128i)v);
+      if constexpr (same<T, std::int32_t>) return (V)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)v);
     }
 #endif
 #if defined(__AVX2__)
@@ -57,6 +58,7 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
       if constexpr (same<T, BF16>) return (V)_mm256_cvtps_pd((__m128)_mm_slli_epi32(_mm_cvtepu16_epi32(low), 16));
       if constexpr (same<T, std::uint8_t>) return (V)_mm256_cvtepu8_epi32(low);
       if constexpr (same<T, std::int8_t>) return (V)_mm256_cvtepi8_epi32(low);
+      if constexpr (same<T, std::int32_t>) return (V)_mm256_cvtepi32_epi64((__m128i)v);
     }
 #endif
     if constexpr (is_half<T>) {
@@ -158,17 +160,57 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, double> root_lanes(V s
   }
 }
 
-// int32 to bytes, rounded from a quotient of floats to the nearest, ties to even. Sums below 2^23 over up to 2^14 elements
-// are further from a tie than float is inexact.
+// Lanes of int64 that hold less than 2^51 as doubles, and doubles that do rounded to integers, ties to even. (2^52 plus such a
+// number has its bits behind the point cut off.)
+constexpr double kIntegers = 0x1.8p52;
+template <class V>
+inline __attribute__((always_inline)) Like<double, V, i64> whole_to_double(V v) {
+  return __builtin_bit_cast(Like<double, V, i64>, static_cast<V>(v + __builtin_bit_cast(i64, kIntegers))) - kIntegers;
+}
+template <class D>
+inline __attribute__((always_inline)) Like<i64, D, double> rounded_to_whole(D v) {
+  using V = Like<i64, D, double>;
+  const D shifted = v + kIntegers;
+  return __builtin_bit_cast(V, shifted) - __builtin_bit_cast(i64, kIntegers);
+}
+
+// int64 lanes as int32, without what does not fit.
+template <class V>
+inline __attribute__((always_inline)) Like<std::int32_t, V, i64> low_halves(V v) {
+  using N = Like<std::int32_t, V, i64>;
+  if constexpr (same<V, i64>) {
+    return static_cast<N>(v);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi64_epi32(0xff, (__m512i)v);
+#endif
+    return __builtin_convertvector(v, N);
+  }
+}
+
+// What a quotient of bytes is made with. Multiplying is a tenth of dividing, and where no quotient is near a tie, or all are
+// exact, as good: averages of up to 2^13 bytes by an odd number or a power of two.
+inline float byte_scale(double divisor) {
+  const i64 whole = divisor <= 0x1p13 ? static_cast<i64>(divisor) : 0;
+  const bool multiplies = whole % 2 != 0 || (whole != 0 && (whole & (whole - 1)) == 0);
+  return static_cast<float>(multiplies ? 1 / divisor : -divisor);
+}
+
+// int32 to bytes, rounded from a quotient of floats to the nearest, ties to even; a positive scale multiplies, a negative one
+// divides. Sums below 2^23 over up to 2^14 elements are further from a tie than float is inexact.
 template <class T, class V, class Acc>
-inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> quotient_lanes(V sum, Like<float, V, Acc> divisor) {
+inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> quotient_lanes(V sum, Like<float, V, Acc> scale) {
   using N = Like<Storage<T>, V, Acc>;
   constexpr float shift = 0x1.8p23f;  // what is added to it is rounded to an integer
   if constexpr (same<V, Acc>) {
-    const float q = static_cast<float>(sum) / divisor + shift;
+    const float whole = static_cast<float>(sum), q = (scale < 0 ? whole / -scale : whole * scale) + shift;
     return static_cast<N>(__builtin_bit_cast(std::int32_t, q));
   } else {
-    const V bits = (V)(__builtin_convertvector(sum, Like<float, V, Acc>) / divisor + shift);
+    using F = Like<float, V, Acc>;
+    const F whole = __builtin_convertvector(sum, F);
+    F q = whole * scale;
+    if (any_bit(scale < 0)) q = scale < 0 ? whole / -scale : q;
+    const V bits = (V)(q + shift);
 #if defined(__AVX512F__)
     if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)bits);
 #endif

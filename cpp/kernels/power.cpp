@@ -42,8 +42,8 @@ i64 root_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* 
   return accumulate_forward<SumFamily<T, PlainSum<double>, kTerm>>(
       pb, call, begin, end, memory, [&](const void*, const Run& run, PlainSum<double>::Row row, char* y) {
         const double factor = factor_of(pb, run.count);
-        sweep<double, true>(run.n, false, [&]<class V>(i64 i) __attribute__((always_inline)) {
-          store(row.sum + i, widen_lanes<float, V, double>(root_lanes<float, V>(load<V>(row.sum + i) * factor)));
+        sweep<double, true>(run.n, false, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+          store(row.sum + i, widen_lanes<float, V, double>(root_lanes<float, V>(load<V>(row.sum + i, lanes) * factor)), lanes);
         });
         narrow(row.sum, run.n, y);
       });

@@ -7,6 +7,7 @@ namespace poolwise {
 namespace {
 
 constexpr i64 kAhead = 2048;  // bytes that are asked for in advance
+constexpr i64 kTogetherBytes = 8 << 10;  // of x that outputs of few channels are made from at once
 
 template <class F>
 class Rows {
@@ -18,11 +19,19 @@ class Rows {
   Rows(const Problem& pb, F& family, Scratch& scratch, i64 copies)
       : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]), position_stride_(last_.stride_in),
         stride_(last_.stride_in * family.element_size()) {
-    if (!family.prepares()) return;
-    position_stride_ = pb.inner;
-    i64 longest = 0;
-    for (i64 lo = 0; lo < last_.n_out; lo += pb.strip) longest = max_of(longest, span(lo, min_of(lo + pb.strip, last_.n_out)));
-    for (i64 r = 0; r < copies; ++r) prepared_[r] = scratch.take<Lane>(longest * pb.inner);
+    if (family.prepares()) {
+      position_stride_ = pb.inner;
+      i64 longest = 0;
+      for (i64 lo = 0; lo < last_.n_out; lo += pb.strip) longest = max_of(longest, span(lo, min_of(lo + pb.strip, last_.n_out)));
+      for (i64 r = 0; r < copies; ++r) prepared_[r] = scratch.take<Lane>(longest * pb.inner);
+    }
+    // A step for a few channels costs as much as one for a vector of them.
+    const i64 step = last_.stride * pb.inner, step_bytes = step * static_cast<i64>(sizeof(Lane));
+    if (F::kVectors && pb.inner > 1 && last_.stride > 1 && position_stride_ == pb.inner && step_bytes <= 2 * kVectorBytes &&
+        pb.inner * static_cast<i64>(sizeof(Lane)) < kVectorBytes / 2) {
+      together_ = min_of(pb.strip, kTogetherBytes / step_bytes);
+      neighbours_ = family.take_row(scratch, together_ * step + kVectorBytes);
+    }
   }
 
   // Outputs lo..hi-1 of the last axis over n rows that start at column 0, for each line.
@@ -55,17 +64,15 @@ class Rows {
   void inspect(const Lane* const* from, int n, i64 first, i64 width, Lines lines) {
     if constexpr (F::kInspects) {
       if (!family_.plain) return;
-      for (int r = 0; r < n; ++r) {
-        if (position_stride_ == pb_.inner && lines.from == width) {
-          family_.inspect(from[r] + first, width * lines.count, 1, 0);
-        } else if (position_stride_ == pb_.inner) {
-          family_.inspect(from[r] + first, width, lines.count, lines.from);
-        } else {
-          for (i64 p = 0; p < width / pb_.inner; ++p)
-            family_.inspect(from[r] + first + p * position_stride_, pb_.inner, lines.count, lines.from);
-        }
-      }
+      for (i64 p = 0; p < lines.planes; ++p, first += lines.count * lines.from + lines.gap_from)
+        for (int r = 0; r < n; ++r) inspect_plane(from[r] + first, width, lines);
     }
+  }
+
+  void inspect_plane(const Lane* from, i64 width, Lines lines) {
+    if (position_stride_ == pb_.inner && lines.from == width) return family_.inspect(from, width * lines.count, 1, 0);
+    if (position_stride_ == pb_.inner) return family_.inspect(from, width, lines.count, lines.from);
+    for (i64 p = 0; p < width / pb_.inner; ++p) family_.inspect(from + p * position_stride_, pb_.inner, lines.count, lines.from);
   }
 
   inline __attribute__((always_inline)) int gather(const Lane* const* rows, const i64* marks, int n, i64 start, i64 count,
@@ -101,7 +108,7 @@ class Rows {
       // Rows of which each begins where the one before ends, here and there, are one: outputs between their middles come out
       // wrong, and are made again as edges.
       const i64 width = (hi - lo) * inner;
-      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && position_stride_ == inner && lines.to == width &&
+      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && lines.planes == 1 && position_stride_ == inner && lines.to == width &&
                           lines.from == last_.stride * width && lines.from == last_.size_in * inner &&
                           (last_.stride == 1 || (last_.stride == 2 && inner == 1));
       if (joined) {
@@ -113,6 +120,11 @@ class Rows {
         family_.template across<1>(src, mark, k, (b - a) * inner, 1, to, false, lines);
       } else if (inner == 1) {
         by_stride(src, mark, k, b - a, stride, to, lines);
+      } else if (together_ > 0) {
+        for (i64 l = 0; l < lines.count; ++l) {
+          few_channels(src, mark, k, b - a, stride, to.line(l * lines.to), lines.ahead > 0);
+          for (int s = 0; s < k; ++s) src[s] += lines.from;
+        }
       } else {
         for (i64 l = 0; l < lines.count; ++l) {
           family_.template across<1>(src, mark, k, inner, 1, to.line(l * lines.to), false,
@@ -134,9 +146,31 @@ class Rows {
     family_.template across<0>(src, mark, k, n, stride, dst, false, lines);
   }
 
+  // One row of n outputs of few channels: windows start at every position, of which those that are wanted are picked.
+  template <class Dst>
+  void few_channels(const Lane* const* sources, const i64* mark, int k, i64 n, i64 stride, Dst dst, bool ahead) {
+    const i64 inner = pb_.inner, zero = 0;
+    const Lane* src[kGroup];
+    for (i64 o = 0; o < n; o += together_) {
+      const i64 many = min_of(together_, n - o);
+      for (int s = 0; s < k; ++s) src[s] = sources[s] + o * stride;
+      family_.template across<1>(src, mark, k, (many - 1) * stride + inner, 1, neighbours_, false,
+                                 Lines{1, 0, 0, ahead ? kAhead / static_cast<i64>(sizeof(Lane)) : 0});
+      const Dst to = dst.at(o * inner);
+      if constexpr (same<Dst, typename F::Row>) {
+        F::pick(neighbours_, many, inner, stride, to);
+      } else {
+        F::pick(neighbours_, many, inner, stride, neighbours_);
+        family_.merge(&neighbours_, &zero, 1, many * inner, to, false);
+      }
+    }
+  }
+
   const Problem& pb_;
   F& family_;
   const Axis& last_;
+  i64 together_ = 0;  // outputs of few channels that are made at once
+  typename F::Row neighbours_ = {};
   i64 position_stride_;  // of rows as they are read, in lanes
   i64 stride_;           // of x, in units of Element
   Lane* prepared_[kGroup] = {};

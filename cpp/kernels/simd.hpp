@@ -82,6 +82,64 @@ inline __attribute__((always_inline)) void store(L* p, V v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+// Which lanes of a vector are read or written: all, or, where instructions can tell lanes apart, the first few.
+struct All {};
+struct Few {
+  i64 count;
+};
+
+template <class V, class L>
+inline __attribute__((always_inline)) V load(const L* p, All) { return load<V>(p); }
+template <class V, class L>
+inline __attribute__((always_inline)) void store(L* p, V v, All) { store(p, v); }
+
+#if defined(__AVX512F__)
+inline __attribute__((always_inline)) u64 mask_of(Few few) { return few.count >= 64 ? ~0ull : few.count <= 0 ? 0 : (1ull << few.count) - 1; }
+
+// Nothing is there in the other lanes, which are zero.
+template <class V, class L>
+inline __attribute__((always_inline)) V load(const L* p, Few few) {
+  const u64 mask = mask_of(few);
+  if constexpr (sizeof(V) == 64) {
+    if constexpr (sizeof(L) == 1) return (V)_mm512_maskz_loadu_epi8(mask, p);
+    if constexpr (sizeof(L) == 2) return (V)_mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), p);
+    if constexpr (sizeof(L) == 4) return (V)_mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), p);
+    if constexpr (sizeof(L) == 8) return (V)_mm512_maskz_loadu_epi64(static_cast<__mmask8>(mask), p);
+  } else if constexpr (sizeof(V) == 32) {
+    if constexpr (sizeof(L) == 1) return (V)_mm256_maskz_loadu_epi8(static_cast<__mmask32>(mask), p);
+    if constexpr (sizeof(L) == 2) return (V)_mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), p);
+    if constexpr (sizeof(L) == 4) return (V)_mm256_maskz_loadu_epi32(static_cast<__mmask8>(mask), p);
+  } else {
+    __m128i v{};
+    if constexpr (sizeof(L) == 1) v = _mm_maskz_loadu_epi8(static_cast<__mmask16>(mask), p);
+    if constexpr (sizeof(L) == 2) v = _mm_maskz_loadu_epi16(static_cast<__mmask8>(mask), p);
+    V few_lanes;
+    __builtin_memcpy(&few_lanes, &v, sizeof few_lanes);
+    return few_lanes;
+  }
+}
+
+template <class V, class L>
+inline __attribute__((always_inline)) void store(L* p, V v, Few few) {
+  const u64 mask = mask_of(few);
+  if constexpr (sizeof(V) == 64) {
+    if constexpr (sizeof(L) == 1) _mm512_mask_storeu_epi8(p, mask, (__m512i)v);
+    if constexpr (sizeof(L) == 2) _mm512_mask_storeu_epi16(p, static_cast<__mmask32>(mask), (__m512i)v);
+    if constexpr (sizeof(L) == 4) _mm512_mask_storeu_epi32(p, static_cast<__mmask16>(mask), (__m512i)v);
+    if constexpr (sizeof(L) == 8) _mm512_mask_storeu_epi64(p, static_cast<__mmask8>(mask), (__m512i)v);
+  } else if constexpr (sizeof(V) == 32) {
+    if constexpr (sizeof(L) == 1) _mm256_mask_storeu_epi8(p, static_cast<__mmask32>(mask), (__m256i)v);
+    if constexpr (sizeof(L) == 2) _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(mask), (__m256i)v);
+    if constexpr (sizeof(L) == 4) _mm256_mask_storeu_epi32(p, static_cast<__mmask8>(mask), (__m256i)v);
+  } else {
+    __m128i wide{};
+    __builtin_memcpy(&wide, &v, sizeof v);
+    if constexpr (sizeof(L) == 1) _mm_mask_storeu_epi8(p, static_cast<__mmask16>(mask), wide);
+    if constexpr (sizeof(L) == 2) _mm_mask_storeu_epi16(p, static_cast<__mmask8>(mask), wide);
+  }
+}
+#endif
+
 // Lanes 0, S, 2S, ... of the concatenation of S vectors: lane l of the result comes from vector S*l / lanes.
 template <int S, int Step, class V, int... I>
 inline __attribute__((always_inline)) V merge_strided(V so_far, V next, Indices<I...>) {
@@ -98,12 +156,17 @@ inline __attribute__((always_inline)) V merge_strided_last(V so_far, V next, Ind
 
 // V of every S-th element from p. Reads S whole vectors, the last one S-1 elements early, so that nothing is read beyond
 // the last lane: every tail can be a vector.
-template <int S, class V, class L>
-inline __attribute__((always_inline)) V load_strided(const L* p) {
+template <int S, class V, class L, class Lanes = All>
+inline __attribute__((always_inline)) V load_strided(const L* p, [[maybe_unused]] Lanes lanes = {}) {
   if constexpr (same<V, L>) {
     return *p;
   } else if constexpr (S == 1) {
-    return load<V>(p);
+    return load<V>(p, lanes);
+  } else if constexpr (same<Lanes, Few>) {
+    static_assert(S == 2);
+    constexpr i64 n = sizeof(V) / sizeof(L);
+    const i64 wanted = S * (lanes.count - 1) + 1;
+    return merge_strided_last<S, 1>(load<V>(p, Few{min_of(wanted, n)}), load<V>(p + n - 1, Few{wanted - (n - 1)}), typename CountTo<n>::type{});
   } else {
     constexpr int n = sizeof(V) / sizeof(L);
     using I = typename CountTo<n>::type;
@@ -116,17 +179,18 @@ inline __attribute__((always_inline)) V load_strided(const L* p) {
   }
 }
 
-// Calls f.operator()<V>(i) so that every i < n is covered: whole vectors of lanes L, 16-byte ones where those do not fit,
-// scalars where those do not either. With `again` the last vector is moved back to end at n, and visits some i twice;
-// without, the tail is narrower vectors, then scalars. Only scalars if !kVectors.
+// Calls f.operator()<V>(i, lanes) so that every i < n is covered: whole vectors of lanes L, then the first few lanes of one;
+// or, where no instruction does that, 16-byte ones, then scalars. With `again` the last of several vectors is moved back to
+// end at n, and visits some i twice. Only scalars if !kVectors.
 template <class L, bool kVectors, class F>
 inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
   i64 i = 0;
   if constexpr (kVectors && sizeof(L) <= 8) {
-    constexpr i64 big = kVectorBytes / sizeof(L), small = 16 / sizeof(L);
+    if (n == 1) return f.template operator()<L>(0, All{});  // an edge
+    constexpr i64 big = kVectorBytes / sizeof(L);
     if (n >= big) {
       for (;;) {
-        f.template operator()<Vector<L, kVectorBytes>>(i);
+        f.template operator()<Vector<L, kVectorBytes>>(i, All{});
         i += big;
         if (i + big <= n) continue;
         if (i == n) return;
@@ -134,10 +198,14 @@ inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
         i = n - big;
       }
     }
+#if defined(__AVX512F__)
+    if (i < n) f.template operator()<Vector<L, kVectorBytes>>(i, Few{n - i});
+#else
+    constexpr i64 small = 16 / sizeof(L);
     if constexpr (big > small) {
       if (n - i >= small) {
         for (;;) {
-          f.template operator()<Vector<L, 16>>(i);
+          f.template operator()<Vector<L, 16>>(i, All{});
           i += small;
           if (i + small <= n) continue;
           if (i == n) return;
@@ -146,8 +214,19 @@ inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
         }
       }
     }
+    for (; i < n; ++i) f.template operator()<L>(i, All{});
+#endif
+  } else {
+    for (; i < n; ++i) f.template operator()<L>(i, All{});
   }
-  for (; i < n; ++i) f.template operator()<L>(i);
+}
+
+constexpr i64 kFarAhead = 4096;  // bytes that are asked for in advance where memory is read from end to end
+
+// Asks for what lies that far behind a vector that is about to be read.
+template <class V, class L>
+inline __attribute__((always_inline)) void fetch_far(const L* p) {
+  if constexpr (sizeof(V) >= 32) __builtin_prefetch(reinterpret_cast<const char*>(p) + kFarAhead);
 }
 
 // Half of a vector's lanes, the lower (0) or the upper (1).
@@ -195,7 +274,7 @@ inline __attribute__((always_inline)) bool any_bit(V v) {
   return false;
 }
 
-// Calls f.operator()<V, K>(at) with the starts of K vectors, until every i < n is covered: kMost at a time, so that each has
+// Calls f.operator()<V, K>(at, lanes) with the starts of K vectors, until every i < n is covered: kMost at a time, so that each has
 // something to do while another waits. With `again` the last is moved back to end at n, and visits some i twice.
 template <class L, int kMost, class F>
 inline __attribute__((always_inline)) void cover(i64 n, bool again, F&& f) {
@@ -208,16 +287,63 @@ inline __attribute__((always_inline)) void cover(i64 n, bool again, F&& f) {
     for (i64 k = 0; k < kMost; ++k) at[k] = min_of(i + k * lanes, full - lanes);
     // Where nothing may be visited twice no group may be larger than what is left.
     const i64 spare = again ? 1 : 0;
-    if (kMost == 8 && left >= 8 - spare) f.template operator()<V, kMost>(at), i += kMost * lanes;
-    else if (left >= 4 - spare) f.template operator()<V, 4>(at), i += 4 * lanes;
-    else if (left >= 2) f.template operator()<V, 2>(at), i += 2 * lanes;
-    else f.template operator()<V, 1>(at), i += lanes;
+    if (kMost == 8 && left >= 8 - spare) f.template operator()<V, kMost>(at, All{}), i += kMost * lanes;
+    else if (left >= 4 - spare) f.template operator()<V, 4>(at, All{}), i += 4 * lanes;
+    else if (left >= 2) f.template operator()<V, 2>(at, All{}), i += 2 * lanes;
+    else f.template operator()<V, 1>(at, All{}), i += lanes;
   }
   if (i < n)
-    sweep<L, true>(n - i, again, [&]<class Part>(i64 k) __attribute__((always_inline)) {
+    sweep<L, true>(n - i, again, [&]<class Part>(i64 k, auto lanes) __attribute__((always_inline)) {
       const i64 at = i + k;
-      f.template operator()<Part, 1>(&at);
+      f.template operator()<Part, 1>(&at, lanes);
     });
+}
+
+// Puts n groups of `size` lanes, `pitch` apart, one behind the other; `to` may be `from`. May read a vector beyond the last.
+// pitch >= 2 * size, so that a write that is too long spoils nothing that is still to be read.
+template <class L>
+__attribute__((noinline)) void pick_groups(const L* from, i64 n, i64 size, i64 pitch, L* to) {
+  constexpr i64 item = sizeof(L);
+  const i64 bytes = size * item;
+  i64 i = 0;
+  auto last_for = [&](i64 width) { return n - (width + bytes - 1) / bytes; };  // where so many bytes can be written
+  auto copy = [&]<class Word>(Word word) __attribute__((always_inline)) {
+    for (const i64 last = last_for(sizeof word); i <= last; ++i) {
+      __builtin_memcpy(&word, from + i * pitch, sizeof word);
+      __builtin_memcpy(to + i * size, &word, sizeof word);
+    }
+  };
+  // Several groups of one vector at once, where it holds them.
+  [[maybe_unused]] auto shuffle = [&]<class V, class Index>(V, Index, auto&& shuffled) __attribute__((always_inline)) {
+    constexpr i64 width = sizeof(V), places = width / static_cast<i64>(sizeof(Index)), part = sizeof(Index);
+    const i64 many = (width - bytes) / (pitch * item) + 1;
+    if (bytes > width || many < 2 || many * pitch * item < width) return;
+    Index order[places] = {};
+    for (i64 g = 0; g < many; ++g)
+      for (i64 l = 0; l < bytes / part; ++l) order[g * bytes / part + l] = static_cast<Index>(g * pitch * item / part + l);
+    const V index = load<V>(order);
+    for (const i64 last = last_for(width); i <= last; i += many) store(to + i * size, shuffled(load<V>(from + i * pitch), index));
+  };
+#if defined(__AVX512F__)
+  if constexpr (item == 4)
+    shuffle(__m512i{}, std::int32_t{}, [](__m512i v, __m512i index) { return _mm512_maskz_permutexvar_epi32(0xffff, index, v); });
+#endif
+#if defined(__AVX2__)
+  if constexpr (item <= 2) shuffle(__m128i{}, std::int8_t{}, [](__m128i v, __m128i index) { return _mm_shuffle_epi8(v, index); });
+#endif
+  if (bytes <= 4) copy(std::uint32_t{});
+  else if (bytes <= 8) copy(u64{});
+  else if (bytes <= 16) copy(Vector<u64, 16>{});
+  else if (bytes <= 32) copy(Vector<u64, 32>{});
+  else if (bytes <= 64) copy(Vector<u64, 64>{});
+  for (; i < n; ++i) __builtin_memmove(to + i * size, from + i * pitch, static_cast<u64>(bytes));
+}
+
+// to[i] = from[places[i]].
+template <class L>
+inline __attribute__((always_inline)) void pick_places(const L* from, const std::int32_t* places, i64 n, L* to) {
+#pragma GCC unroll 4
+  for (i64 i = 0; i < n; ++i) to[i] = from[places[i]];
 }
 
 // Bump allocator over one block of scratch; with a null base it only counts.

@@ -15,6 +15,8 @@
 //   kVectors              whether across<S> has anything faster than scalars for S > 1
 //   across<S>(...)        dst[i] = combination over sources s of source[s][S*i]
 //   merge(...)            dst[i] = combination over rows r of rows[r][i]
+//   pick(...)             groups of a row's elements, one behind the other (pick_groups)
+//   choose(...)           some of a row's elements
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
@@ -25,11 +27,25 @@ namespace {
 
 // Rows combined in one call: how many, what each adds to the sources and to the destination, and how far ahead of the
 // sources memory is asked for (0: not at all). The processor looks some hundred elements ahead on its own, which hides
-// neither the start of each row nor the work between them.
+// neither the start of each row nor the work between them. The rows of several planes may go together, with a gap behind
+// those of each.
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;
+  i64 planes = 1, gap_from = 0, gap_to = 0;
 };
+
+// Calls row() for each, and on(from, to) to go on to what comes then.
+template <class Row, class On>
+inline __attribute__((always_inline)) void each_line(const Lines& lines, Row&& row, On&& on) {
+  for (i64 p = 0; p < lines.planes; ++p) {
+    for (i64 l = 0; l < lines.count; ++l) {
+      row();
+      on(lines.from, lines.to);
+    }
+    on(lines.gap_from, lines.gap_to);
+  }
+}
 
 // Asks for what the first and the last source will need, a vector of S-th elements each.
 template <int S, class V, class L>
