@@ -28,6 +28,8 @@ constexpr i64 kLongestTower = 1 << 16;
 constexpr i64 kTallBytes = 1 << 20;
 constexpr i64 kTallUnits = 8;
 constexpr i64 kGatherBytes = 256 << 10;
+constexpr i64 kSpreadBytes = 24 << 10;
+constexpr i64 kSpreadRow = 40;
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
 
@@ -148,8 +150,8 @@ bool plan_direct(Problem& pb, i64 item) {
   pb.tile = std::clamp<i64>(most, 1, std::max<i64>(outer.n_out, 1));
   pb.tiles = (outer.n_out + pb.tile - 1) / pb.tile;
   pb.units = product(pb.planes, pb.tiles, "the number of work units");
-  if (pb.slots > 0 && pb.strip == last.n_out && pb.tiles == 1 && in_one_piece(pb))
-    pb.group = std::clamp<i64>(kStripBytes / (row * std::max<i64>(outer.size_in, 1)), 1, kDirectRows);
+  if ((pb.slots > 0 || pb.n_axes == 1) && pb.strip == last.n_out && pb.tiles == 1 && in_one_piece(pb))
+    pb.group = std::clamp<i64>(kStripBytes / (row * (pb.n_axes == 1 ? 1 : std::max<i64>(outer.size_in, 1))), 1, kDirectRows);
   return true;
 }
 
@@ -307,7 +309,21 @@ bool plan_gather(Problem& pb) {
   return true;
 }
 
+// See spread.hpp.
+bool plan_spread(Problem& pb) {
+  if (pb.n_axes != 2 || pb.inner != 1 || (pb.op != Op::avg && pb.op != Op::sum) || pb.in != pb.out || !is_float(pb.in)) return false;
+  const Axis &outer = pb.axes[0], &last = pb.axes[1];
+  if (outer.step != 1 || last.step != 1 || last.window > kGroup || !has_one_form(last) || last.size_in > kSpreadRow) return false;
+  const i64 plane = outer.n_out * (last.size_in + last.window - 1) * 2 * static_cast<i64>(sizeof(double));
+  if (outer.n_out > kSpreadBytes || plane > kSpreadBytes) return false;
+  pb.spread = std::clamp<i64>(kSpreadBytes / std::max<i64>(plane, 1), 1, 64);
+  pb.back_units = pb.planes;
+  return true;
+}
+
 void plan_backward(Problem& pb) {
+  pb.spread = pb.gather = 0;
+  if (plan_spread(pb)) return;
   if (plan_gather(pb)) return;
   pb.back_split = pb.n_axes - 1;
   auto fits = [&](i64 elements) { return elements <= kBackTileBytes / 8; };

@@ -122,6 +122,7 @@ struct Problem {
   SlicePlan slice;
   int back_split;
   i64 back_tile, back_tiles, back_units;
+  i64 spread;        // planes at once where Spread (spread.hpp) serves, else 0
   i64 gather;        // rows of gx in a unit where Gather (gather.hpp) serves, else 0
   i64 gather_rows;   // of all planes
   i64 gather_terms;  // the most windows that see one element
@@ -161,12 +162,26 @@ struct Kernels {
   IndicesFn indices;
 };
 
+// Where the window of an output would begin were it as the uniform ones are.
+[[maybe_unused]] static i64 form_start(const Axis& axis, i64 o) { return axis.base + axis.stride * (o - axis.first); }
+
 static inline Window window_at(const Axis& axis, i64 i) {
   if (i >= axis.first && i < axis.last) return {axis.base + axis.stride * (i - axis.first), axis.window, 0};
   return axis.edge[i < axis.first ? i : i - (axis.last - axis.first)];
 }
 
 static inline i64 last_position(const Axis& axis, const Window& w) { return w.start + axis.step * (w.count - 1); }
+
+// Whether all windows are whole and evenly spaced as far as they lie inside the array.
+[[maybe_unused]] static bool has_one_form(const Axis& axis) {
+  if (axis.first >= axis.last) return false;
+  for (i64 o = 0; o < axis.n_out; o = o + 1 == axis.first ? axis.last : o + 1) {
+    const Window w = window_at(axis, o);
+    const i64 start = form_start(axis, o), end = start + axis.window;
+    if (w.start != (start < 0 ? 0 : start) || w.start + w.count != (end < axis.size_in ? end : axis.size_in)) return false;
+  }
+  return true;
+}
 
 // Starts and ends of windows rise with the output, except that the ends of the array can cut a dilated window at any of
 // its `step` phases: they may fall back by up to step - 1 (checked in plan.cpp). So these two, which bound the outputs

@@ -838,3 +838,58 @@ def test_means_of_large_float64_are_finite(shape, window, stride, padding):
     wanted = pw.avg_pool(x / 2**12, window, backend="generic", **options) * 2**12
     np.testing.assert_allclose(found, wanted, rtol=1e-15)
     assert np.isfinite(found[2]).all()
+
+
+@pytest.mark.parametrize(
+    "window,stride,padding",
+    [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 1, 2), (2, 3, 0), ((3, 4), (1, 3), (1, 2)), ((1, 13), 1, (0, 6))],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(67, 7, 7), (3, 14, 13), (2, 9, 40), (2, 33, 5), (1, 41, 41)], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "op,options",
+    [("avg", {}), ("avg", {"count_include_pad": True}), ("avg", {"divisor": 7}), ("sum", {})],
+    ids=str,
+)
+def test_gradients_of_averages_over_small_planes(window, stride, padding, shape, dtype, op, options):
+    """Each element is sent what the windows that see it send, and those of one plane nothing to the next."""
+    window = window if isinstance(window, tuple) else (window,) * 2
+    if shape[2] < window[1] // 2:
+        return
+    options = {"axes": (1, 2), "stride": stride, "padding": padding, **options}
+    rng = np.random.default_rng(23)
+    x = rng.standard_normal(shape)
+    y, pullback = pw.vjp(pw.pool, x.astype(dtype), op, window, backend="cpu", **options)
+    _, exact = pw.vjp(pw.pool, x, op, window, backend="generic", **options)
+    gy = rng.standard_normal(y.shape).astype(dtype)
+    wanted = exact(gy.astype(float))
+    tol = {"float64": 1e-15, "float32": 1e-7, "float16": 6e-4}[dtype]
+    np.testing.assert_allclose(pullback(gy).astype(float), wanted, rtol=tol, atol=tol * np.abs(gy).max())
+
+
+@pytest.mark.parametrize(
+    "window,stride,padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, (0, 2)), (13, 1, 6)], ids=str
+)
+@pytest.mark.parametrize("shape", [(5, 41, 17), (300, 8), (7, 33, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "int32"])
+@pytest.mark.parametrize("op", ["max", "avg"])
+def test_many_short_rows(window, stride, padding, shape, dtype, op):
+    """Rows of one axis that lie one behind the other are done together; nothing of one is seen in the next."""
+    rng = np.random.default_rng(29)
+    x = rng.integers(0 if dtype == "uint8" else -4, 5, shape).astype(dtype)
+    if shape[1] < window:
+        return
+    options = {"axes": (1,), "stride": stride, "padding": (padding,) if isinstance(padding, tuple) else padding}
+    for view in (x, np.repeat(x, 2, axis=0)[::2], np.repeat(x, 2, axis=1)[:, ::2]):
+        found, wanted = (pw.pool(view, op, (window,), backend=name, **options) for name in ("cpu", "generic"))
+        if op == "avg" and dtype.startswith("float"):
+            tol = {"float32": 2e-7, "float16": 6e-4}[dtype]
+            np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=tol, atol=tol)
+        else:
+            np.testing.assert_array_equal(found, wanted)
+        if op == "max":
+            found, wanted = (
+                pw.max_pool_with_indices(view, (window,), backend=name, **options)[1] for name in ("cpu", "generic")
+            )
+            np.testing.assert_array_equal(found, wanted)

@@ -250,10 +250,11 @@ struct SumRows {
       }
       state.to(dst, i, lanes);
     };
-    each_line(lines, [&] { sweep<Acc, true>(n, !accumulate, body); }, [&](i64 from, i64 to) {
-      dst = dst.line(to);
-      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(from);
-    });
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Acc, true>(n, !accumulate, body);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
+    }
   }
 
   template <class State>
@@ -384,7 +385,10 @@ struct SumFamily {
         for (int k = 0; k < K; ++k) sums[k] = State::from(read<1, V>(p + at[k], lanes));
         grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 8
-          for (int k = 0; k < K; ++k) sums[k].add(read<1, V>(q + at[k], lanes));
+          for (int k = 0; k < K; ++k) {
+            fetch_far<Like<Lane, V, Acc>>(q + at[k]);
+            sums[k].add(read<1, V>(q + at[k], lanes));
+          }
         });
 #pragma GCC unroll 8
         for (int k = 0; k < K; ++k) {
@@ -441,7 +445,7 @@ struct SumFamily {
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
-      if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src[0] + at, src[(K > 0 ? K : k) - 1] + at, lines);
+      if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src, K > 0 ? K : k, at, lines);
       State state = Sums::template first<State>(dst, i, lanes, accumulate, [&] { return State::from(read<S, V>(src[0] + at, lanes)); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
@@ -451,10 +455,11 @@ struct SumFamily {
       }
       state.to(dst, i, lanes);
     };
-    each_line(lines, [&] { sweep<Acc, S != 0>(n, !accumulate, body); }, [&](i64 from, i64 to) {
-      dst = dst.line(to);
-      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += from;
-    });
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Acc, S != 0>(n, !accumulate, body);
+      dst = dst.line(lines.to);
+      for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
+    }
   }
 
   template <int S, class Dst>

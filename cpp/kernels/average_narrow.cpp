@@ -61,8 +61,19 @@ auto finish_for(Dtype out) {
 // Averages of bytes as bytes: int32 lanes, and a division of floats.
 template <class T>  // uint8_t, int8_t
 i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  return finished_forward<T, PlainSum<std::int32_t>, Term::plain, false>(
-      pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
+  using Sum = PlainSum<std::int32_t>;
+  if (pb.strip)
+    return finished_forward<T, Sum, Term::plain, false>(
+        pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
+  return accumulate_forward<SumFamily<T, Sum, Term::plain>>(
+      pb, call, begin, end, memory, [](const void*, const Run& run, Sum::Row row, char* to) {
+        T* y = reinterpret_cast<T*>(to);
+        const float scale = byte_scale(static_cast<double>(run.divisor));
+        sweep<std::int32_t, true>(run.n, true, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+          using F = Like<float, V, std::int32_t>;
+          store(y + i, quotient_lanes<T, V, std::int32_t>(load<V>(row.sum + i, lanes), static_cast<F>(F{} + scale)), lanes);
+        });
+      });
 }
 
 // The largest divisor, or `limit` plus one where it is beyond that.
@@ -80,7 +91,7 @@ i64 most_elements(const Problem& pb, i64 limit) {
 }
 
 bool averages_bytes(const Problem& pb) {
-  return pb.strip && pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && most_elements(pb, kMostBytes) <= kMostBytes;
+  return pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && most_elements(pb, kMostBytes) <= kMostBytes;
 }
 
 template <class Acc>

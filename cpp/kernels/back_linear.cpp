@@ -1,6 +1,6 @@
 // Gradients of sum and avg: the adjoint, axis by axis from the innermost out, as the forward walk.
 #include "back.hpp"
-#include "gather.hpp"
+#include "spread.hpp"
 #include "kernels.hpp"
 
 namespace poolwise {
@@ -120,6 +120,11 @@ inline i64 linear_backward(const Problem& pb, const Call& call, i64 begin, i64 e
   return 0;
 }
 
+UnitFn spread_fn(const Problem& pb) {
+  if (pb.in == Dtype::f64) return spread_backward<double>;
+  return pb.in == Dtype::f32 ? spread_backward<float> : PW_ISA_NAME(gather_narrow)(pb, false);
+}
+
 UnitFn gather_fn(const Problem& pb) {
   if (pb.in == Dtype::f64) return gather_backward<GatherShares, double>;
   return pb.in == Dtype::f32 ? gather_backward<GatherShares, float> : PW_ISA_NAME(gather_narrow)(pb, false);
@@ -127,6 +132,6 @@ UnitFn gather_fn(const Problem& pb) {
 
 }  // namespace
 
-UnitFn PW_ISA_NAME(back_linear)(const Problem& pb) { return pb.gather || in_rows(pb) ? gather_fn(pb) : linear_backward; }
+UnitFn PW_ISA_NAME(back_linear)(const Problem& pb) { return pb.spread ? spread_fn(pb) : pb.gather || in_rows(pb) ? gather_fn(pb) : linear_backward; }
 
 }  // namespace poolwise

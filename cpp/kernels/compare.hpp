@@ -299,7 +299,7 @@ struct CompareFamily {
         if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i, lanes);
         return entered<kMode>(v, masks.keep, masks.flip);
       };
-      if constexpr (S > 0) fetch_ahead<S, V>(src[0] + S * i, src[many - 1] + S * i, lines);
+      if constexpr (S > 0) fetch_ahead<S, V>(src, many, S * i, lines);
       // Without positions this is also how rows are merged, which have nothing ahead.
       if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
         if (far != 0) __builtin_prefetch(dst.value + far + i, 1);
@@ -322,10 +322,11 @@ struct CompareFamily {
       }
     };
     // What was kept already is not replaced by the same sources again.
-    each_line(lines, [&] { sweep<Lane, S != 0 && kVectors>(n, true, body); }, [&](i64 from, i64 to) {
-      dst = dst.line(to);
-      for (int s = 0; s < many; ++s) src[s] += from;
-    });
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Lane, S != 0 && kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+      for (int s = 0; s < many; ++s) src[s] += lines.from;
+    }
   }
 
   template <int S>
@@ -392,10 +393,11 @@ struct CompareFamily {
       store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
       store(dst.position + i, at, lanes);
     };
-    each_line(lines, [&] { sweep<Lane, kVectors>(n, true, body); }, [&](i64 from, i64 to) {
-      dst = dst.line(to);
-      for (int r = 0; r < many; ++r) row[r] = row[r].at(from);
-    });
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Lane, kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) row[r] = row[r].at(lines.from);
+    }
   }
 
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
@@ -524,7 +526,10 @@ struct CompareFamily {
       }
       grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-        for (int k = 0; k < K; ++k) kept[k] = better<kMode>(kept[k], from(q + at[k]), masks.infinity);
+        for (int k = 0; k < K; ++k) {
+          fetch_far<V>(q + at[k]);
+          kept[k] = better<kMode>(kept[k], from(q + at[k]), masks.infinity);
+        }
       });
 #pragma GCC unroll 4
       for (int k = 0; k < K; ++k) store(dst.value + at[k], left<kMode>(kept[k], masks.flip), lanes);

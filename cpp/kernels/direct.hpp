@@ -85,16 +85,19 @@ class Direct {
   }
 
  private:
-  // Some planes that lie one behind the other, whole rows: their rows are reduced in one call, and each row of outputs is
-  // merged for all of them.
+  // Some planes that lie one behind the other, whole rows: their rows are reduced in one call, and each row of outputs, if
+  // there is more than one, is merged for all of them.
   template <class Begin>
   __attribute__((noinline)) void planes(const void* x, i64 first, i64 n, Begin&& destination) {
     const Axis& outer = pb_.axes[0];
     const i64 height = outer.size_in, width = last_.n_out * pb_.inner, zero = 0;
     const Element* base = static_cast<const Element*>(x) + batch_offset(pb_, first) * family_.element_size();
     family_.begin();
-    rows_.reduce(&base, &zero, 1, 0, last_.n_out, ring_, Lines{n * height, row_stride_, pitch_});
     i64 pitch = 0;
+    if (pb_.n_axes == 1)
+      return rows_.reduce(&base, &zero, 1, 0, last_.n_out, destination(first * pb_.out_plane, pitch, 0, 0, last_.n_out),
+                          Lines{n, height * row_stride_, width});
+    rows_.reduce(&base, &zero, 1, 0, last_.n_out, ring_, Lines{n * height, row_stride_, pitch_});
     auto merge = [&](i64 o, i64 elements, Lines lines) {
       const Window w = window_at(outer, o);
       Row parts[kGroup];

@@ -21,17 +21,22 @@ struct Span {
 inline i64 floor_of(i64 a, i64 b) { return a / b - (a % b < 0); }
 
 // Where the window of the first output would start were it whole.
-inline i64 origin_of(const Axis& axis) { return axis.base - axis.stride * axis.first; }
+inline i64 origin_of(const Axis& axis) { return form_start(axis, 0); }
 
-// Whether all windows are whole and evenly spaced as far as they lie inside the array.
-inline bool evenly_cut(const Axis& axis) {
-  if (axis.step != 1 || axis.last - axis.first < 2) return false;
-  for (i64 o = 0; o < axis.n_out; o = o + 1 == axis.first ? axis.last : o + 1) {
-    const Window w = window_at(axis, o);
-    const i64 start = origin_of(axis) + axis.stride * o, end = min_of(start + axis.window, axis.size_in);
-    if (w.start != max_of(start, 0) || w.start + w.count != end) return false;
+inline bool evenly_cut(const Axis& axis) { return axis.step == 1 && axis.last - axis.first >= 2 && has_one_form(axis); }
+
+// The outputs whose windows hold each position of an axis: starts and ends rise with the output.
+inline void cover(const Axis& axis, Span* to) {
+  i64 begin = 0, end = 0;
+  for (i64 p = 0; p < axis.size_in; ++p) {
+    while (begin < axis.n_out) {
+      const Window w = window_at(axis, begin);
+      if (w.start + w.count > p) break;
+      ++begin;
+    }
+    while (end < axis.n_out && window_at(axis, end).start <= p) ++end;
+    to[p] = {begin, end > begin ? end : begin};
   }
-  return true;
 }
 
 // The outputs i + first, i + first + 1, ... whose windows hold the positions stride*i + residue.
@@ -213,20 +218,6 @@ class GatherRows {
   Line lines_[kMostTerms];
 
  private:
-  // The outputs whose windows hold each position: starts and ends rise with the output.
-  static void cover(const Axis& axis, Span* to) {
-    i64 begin = 0, end = 0;
-    for (i64 p = 0; p < axis.size_in; ++p) {
-      while (begin < axis.n_out) {
-        const Window w = window_at(axis, begin);
-        if (w.start + w.count > p) break;
-        ++begin;
-      }
-      while (end < axis.n_out && window_at(axis, end).start <= p) ++end;
-      to[p] = {begin, end > begin ? end : begin};
-    }
-  }
-
   void take_rows(int a, const i64* at, i64 y_at, i64 mark, i64 divisor) {
     if (a == pb_.n_axes - 1) {
       lines_[rows_++] = {y_at, mark, divisor};

@@ -64,15 +64,17 @@ class Rows {
   void inspect(const Lane* const* from, int n, i64 first, i64 width, Lines lines) {
     if constexpr (F::kInspects) {
       if (!family_.plain) return;
-      for (i64 p = 0; p < lines.planes; ++p, first += lines.count * lines.from + lines.gap_from)
-        for (int r = 0; r < n; ++r) inspect_plane(from[r] + first, width, lines);
+      for (int r = 0; r < n; ++r) {
+        if (position_stride_ == pb_.inner && lines.from == width) {
+          family_.inspect(from[r] + first, width * lines.count, 1, 0);
+        } else if (position_stride_ == pb_.inner) {
+          family_.inspect(from[r] + first, width, lines.count, lines.from);
+        } else {
+          for (i64 p = 0; p < width / pb_.inner; ++p)
+            family_.inspect(from[r] + first + p * position_stride_, pb_.inner, lines.count, lines.from);
+        }
+      }
     }
-  }
-
-  void inspect_plane(const Lane* from, i64 width, Lines lines) {
-    if (position_stride_ == pb_.inner && lines.from == width) return family_.inspect(from, width * lines.count, 1, 0);
-    if (position_stride_ == pb_.inner) return family_.inspect(from, width, lines.count, lines.from);
-    for (i64 p = 0; p < width / pb_.inner; ++p) family_.inspect(from + p * position_stride_, pb_.inner, lines.count, lines.from);
   }
 
   inline __attribute__((always_inline)) int gather(const Lane* const* rows, const i64* marks, int n, i64 start, i64 count,
@@ -108,7 +110,7 @@ class Rows {
       // Rows of which each begins where the one before ends, here and there, are one: outputs between their middles come out
       // wrong, and are made again as edges.
       const i64 width = (hi - lo) * inner;
-      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && lines.planes == 1 && position_stride_ == inner && lines.to == width &&
+      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && position_stride_ == inner && lines.to == width &&
                           lines.from == last_.stride * width && lines.from == last_.size_in * inner &&
                           (last_.stride == 1 || (last_.stride == 2 && inner == 1));
       if (joined) {

@@ -34,7 +34,7 @@ class Small {
   void run(const void* x, i64 begin, i64 end, Begin&& destination, End&& finish) {
     for (i64 o = 0, i = 0; o < outer_.n_out; ++o)
       for (i64 c = 0; c < last_.n_out; ++c)
-        places_[i++] = static_cast<std::int32_t>(window_at(outer_, o).start * last_.size_in + window_at(last_, c).start);
+        places_[i++] = static_cast<std::int32_t>(form_start(outer_, o) * last_.size_in + form_start(last_, c));
     for (i64 first = begin, n; first < end; first += n) {
       n = min_of(group_, end - first);
       const Element* base = static_cast<const Element*>(x) + batch_offset(pb_, first) * family_.element_size();

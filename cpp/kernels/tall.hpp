@@ -28,7 +28,7 @@ class Tall {
       prefix_ = family.take_row(scratch, pitch_);
     }
     if (!towers_) return;
-    evens_ = !F::kPositions && one_form();
+    evens_ = !F::kPositions && has_one_form(last_);
     i64 longest = 0;
     for (i64 lo = 0; lo < last_.n_out; lo += pb.strip) {
       const Extent e = extent(lo, min_of(lo + pb.strip, last_.n_out));
@@ -133,30 +133,15 @@ class Tall {
     };
     for (i64 o = a; o < lo; ++o) edge(o);
     if (lo < hi) {
-      const i64 start = form(lo) - e.begin;
+      const i64 start = form_start(last_, lo) - e.begin;
       outputs(start, last_.window, hi - lo, dst.at((lo - a) * inner_));
     }
     for (i64 o = hi; o < b; ++o) edge(o);
   }
 
-  i64 form(i64 o) const { return last_.base + last_.stride * (o - last_.first); }
-
-  // Whether every window of the last axis is one and the same, cut by the ends of the array.
-  bool one_form() const {
-    if (last_.first >= last_.last) return false;
-    for (i64 o = 0; o < last_.n_out; ++o) {
-      if (o == last_.first) o = last_.last;
-      if (o >= last_.n_out) break;
-      const Window w = window_at(last_, o);
-      const i64 start = form(o), end = start + last_.window;
-      if (w.start != max_of(start, 0) || w.start + w.count != min_of(end, last_.size_in)) return false;
-    }
-    return true;
-  }
-
   // Positions that outputs a..b-1 need; beyond the ends of the array where windows are completed there.
   Extent extent(i64 a, i64 b) const {
-    if (evens_) return {form(a), form(b - 1) + last_.window};
+    if (evens_) return {form_start(last_, a), form_start(last_, b - 1) + last_.window};
     Extent e{window_at(last_, a).start, 0};
     for (i64 o = max_of(a, b - 2); o < b; ++o) e.end = max_of(e.end, last_position(last_, window_at(last_, o)) + 1);
     return e;

@@ -27,35 +27,28 @@ namespace {
 
 // Rows combined in one call: how many, what each adds to the sources and to the destination, and how far ahead of the
 // sources memory is asked for (0: not at all). The processor looks some hundred elements ahead on its own, which hides
-// neither the start of each row nor the work between them. The rows of several planes may go together, with a gap behind
-// those of each.
+// neither the start of each row nor the work between them.
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;
-  i64 planes = 1, gap_from = 0, gap_to = 0;
 };
 
-// Calls row() for each, and on(from, to) to go on to what comes then.
-template <class Row, class On>
-inline __attribute__((always_inline)) void each_line(const Lines& lines, Row&& row, On&& on) {
-  for (i64 p = 0; p < lines.planes; ++p) {
-    for (i64 l = 0; l < lines.count; ++l) {
-      row();
-      on(lines.from, lines.to);
-    }
-    on(lines.gap_from, lines.gap_to);
-  }
-}
-
-// Asks for what the first and the last source will need, a vector of S-th elements each.
+// Asks for what the sources will need, a vector of S-th elements each: the first and the last, where that is another row, and
+// of windows of 2 x 2 those between where they are of other channels.
 template <int S, class V, class L>
-inline __attribute__((always_inline)) void fetch_ahead(const L* first, const L* last, const Lines& lines) {
+inline __attribute__((always_inline)) void fetch_ahead(const L* const* sources, int k, i64 at, const Lines& lines) {
   if constexpr (sizeof(V) >= 32) {
+    constexpr i64 lanes = sizeof(V) / sizeof(L);
     if (lines.ahead == 0) return;
+    auto ask = [&](const L* p) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-      __builtin_prefetch(first + lines.ahead + s * static_cast<i64>(sizeof(V) / sizeof(L)));
-      if (last - first > lines.ahead / 4) __builtin_prefetch(last + lines.ahead + s * static_cast<i64>(sizeof(V) / sizeof(L)));
+      for (int s = 0; s < S; ++s) __builtin_prefetch(p + at + lines.ahead + s * lanes);
+    };
+    ask(sources[0]);
+    if (sources[k - 1] - sources[0] > S * lanes) ask(sources[k - 1]);
+    if (k == 4 && sources[1] - sources[0] > S * lanes) {
+      ask(sources[1]);
+      ask(sources[2]);
     }
   }
 }
