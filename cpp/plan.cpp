@@ -314,15 +314,15 @@ bool plan_spread(Problem& pb) {
   if (pb.n_axes != 2 || pb.inner != 1 || (pb.op != Op::avg && pb.op != Op::sum) || pb.in != pb.out || !is_float(pb.in)) return false;
   const Axis &outer = pb.axes[0], &last = pb.axes[1];
   if (outer.step != 1 || last.step != 1 || last.window > kGroup || !has_one_form(last) || last.size_in > kSpreadRow) return false;
-  const i64 plane = outer.n_out * (last.size_in + last.window - 1) * 2 * static_cast<i64>(sizeof(double));
-  if (outer.n_out > kSpreadBytes || plane > kSpreadBytes) return false;
-  pb.spread = std::clamp<i64>(kSpreadBytes / std::max<i64>(plane, 1), 1, 64);
+  if (outer.size_in > kSpreadBytes / static_cast<i64>(sizeof(double)) / (last.size_in + last.window - 1)) return false;
+  pb.spread = true;
   pb.back_units = pb.planes;
   return true;
 }
 
 void plan_backward(Problem& pb) {
-  pb.spread = pb.gather = 0;
+  pb.spread = false;
+  pb.gather = 0;
   if (plan_spread(pb)) return;
   if (plan_gather(pb)) return;
   pb.back_split = pb.n_axes - 1;

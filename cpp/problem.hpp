@@ -122,7 +122,7 @@ struct Problem {
   SlicePlan slice;
   int back_split;
   i64 back_tile, back_tiles, back_units;
-  i64 spread;        // planes at once where Spread (spread.hpp) serves, else 0
+  bool spread;       // whether Spread (spread.hpp) serves
   i64 gather;        // rows of gx in a unit where Gather (gather.hpp) serves, else 0
   i64 gather_rows;   // of all planes
   i64 gather_terms;  // the most windows that see one element
