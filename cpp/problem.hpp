@@ -170,6 +170,11 @@ static inline Window window_at(const Axis& axis, i64 i) {
   return axis.edge[i < axis.first ? i : i - (axis.last - axis.first)];
 }
 
+// A window's share, along its axis, of what an average divides by.
+[[maybe_unused]] static i64 divisor_of(const Problem& pb, const Window& w) {
+  return w.count + (pb.count_padding ? w.padded : 0);
+}
+
 static inline i64 last_position(const Axis& axis, const Window& w) { return w.start + axis.step * (w.count - 1); }
 
 // Whether all windows are whole and evenly spaced as far as they lie inside the array.

@@ -781,6 +781,35 @@ def test_few_channels_side_by_side(window, stride, padding, op, shape, dtype):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize(
+    "window,stride,padding", [(3, 2, 1), ((2, 3), (1, 2), 0), ((5, 4), (3, 2), (2, 2)), (3, 1, 1), ((2, 5), 1, (0, 2))], ids=str
+)
+@pytest.mark.parametrize("op", ["max", "min", "avg"])
+@pytest.mark.parametrize("shape", [(2, 70, 61), (1, 41, 130), (1, 9, 4000)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "float16", "float32", "float64"])
+@pytest.mark.parametrize("special", [False, True])
+def test_columns_first(window, stride, padding, op, shape, dtype, special):
+    """Windows that step by two or are cut are reduced down their columns first, unless the first of equal elements matters."""
+    rng = np.random.default_rng(17)
+    x = rng.integers(0 if dtype.startswith("u") else -9, 9, shape).astype(dtype)
+    if special:
+        if not dtype.startswith("float"):
+            x[x == 8], x[x == 0] = np.iinfo(dtype).max, np.iinfo(dtype).min
+        else:
+            x[:, 20:, :] = np.where(x[:, 20:, :] == 0, -0.0, np.abs(x[:, 20:, :]))
+            x[:, shape[1] // 2 :, ::7] = 0
+            x[:, -3, ::5] = np.nan
+    window = window if isinstance(window, tuple) else (window,) * 2
+    options = {"stride": stride, "padding": padding, "ceil_mode": special}
+    found, wanted = (pw.pool(x, op, window, axes=(1, 2), backend=name, **options) for name in ("cpu", "generic"))
+    if op == "avg" and dtype.startswith("float"):
+        tol = {"float64": 1e-15, "float32": 3e-7, "float16": 1e-3}[dtype]
+        np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=tol, atol=tol)
+        return
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
 def to_even(total, count):
     """Quotients rounded to the nearest integer, ties to even."""
     quotient, rest = np.divmod(total, count)

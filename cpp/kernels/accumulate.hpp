@@ -41,6 +41,10 @@ struct PlainSum {
     Row line(i64 n) const { return at(n); }
   };
   static Row take_row(Scratch& scratch, i64 n) { return {scratch.take<Acc>(n)}; }
+  // What changes no sum; of zeros the one that leaves a negative zero as it is.
+  static void clear(Row row, i64 n) {
+    for (i64 i = 0; i < n; ++i) row.sum[i] = static_cast<Acc>(-0.0);
+  }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) { pick_groups(from.sum, n, size, pitch, to.sum); }
   static void choose(Row from, const std::int32_t* places, i64 n, Row to) { pick_places(from.sum, places, n, to.sum); }
 
@@ -62,8 +66,8 @@ struct PlainSum {
     inline __attribute__((always_inline)) State beyond(i64 lane) const { return {lanes_from<Acc>(lane, sum, -V{})}; }
     inline __attribute__((always_inline)) State before(i64 lane) const { return {lanes_from<Acc>(lane, -V{}, sum)}; }
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
-    template <class Lanes = All>
-    static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) { return {load<V>(r.sum + i, lanes)}; }
+    template <int S = 1, class Lanes = All>
+    static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) { return {load_strided<S, V>(r.sum + S * i, lanes)}; }
     template <class Lanes = All>
     inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const { store(r.sum + i, sum, lanes); }
     template <class T, bool kRoot, class Lanes>
@@ -97,6 +101,12 @@ struct PairSum {
   static Row take_row(Scratch& scratch, i64 n) {
     double* high = scratch.take<double>(n);
     return {high, scratch.take<double>(n)};
+  }
+  static void clear(Row row, i64 n) {
+    for (i64 i = 0; i < n; ++i) {
+      row.high[i] = -0.0;
+      row.low[i] = 0;
+    }
   }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
     pick_groups(from.high, n, size, pitch, to.high);
@@ -135,9 +145,9 @@ struct PairSum {
       return {lanes_from<double>(lane, -V{}, high), lanes_from<double>(lane, V{}, low)};
     }
     static inline __attribute__((always_inline)) State from(V x) { return {x, V{}}; }
-    template <class Lanes = All>
+    template <int S = 1, class Lanes = All>
     static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) {
-      return {load<V>(r.high + i, lanes), load<V>(r.low + i, lanes)};
+      return {load_strided<S, V>(r.high + S * i, lanes), load_strided<S, V>(r.low + S * i, lanes)};
     }
     template <class Lanes = All>
     inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const {
@@ -234,19 +244,20 @@ struct SumRows {
     return make();
   }
 
-  template <int K, class Dst>
+  // S: stride in the rows.
+  template <int S, int K, class Dst>
   __attribute__((noinline)) static void merge_fixed(const Row* rows, int k, i64 n, Dst dst, bool accumulate, Lines lines) {
     Row parts[kGroup];
     const int many = K > 0 ? K : k;
     for (int r = 0; r < many; ++r) parts[r] = rows[r];
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
-      State state = first<State>(dst, i, lanes, accumulate, [&] { return State::from(parts[0], i, lanes); });
+      State state = first<State>(dst, i, lanes, accumulate, [&] { return State::template from<S>(parts[0], i, lanes); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
-        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::from(parts[r], i, lanes));
+        for (int r = K == 1 ? 0 : 1; r < K; ++r) state.add(State::template from<S>(parts[r], i, lanes));
       } else {
-        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::from(parts[r], i, lanes));
+        for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::template from<S>(parts[r], i, lanes));
       }
       state.to(dst, i, lanes);
     };
@@ -442,10 +453,11 @@ struct SumFamily {
                                                      Lines lines) {
     const Lane* src[K > 0 ? K : kGroup];  // a copy that no store can alias stays in registers
     for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
+    [[maybe_unused]] const Asks asks = asks_of<S>(sources, K > 0 ? K : k, lines);
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
-      if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(src, K > 0 ? K : k, at, lines);
+      if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(asks, src, K > 0 ? K : k, at, lines.ahead);
       State state = Sums::template first<State>(dst, i, lanes, accumulate, [&] { return State::from(read<S, V>(src[0] + at, lanes)); });
       if constexpr (K > 0) {
 #pragma GCC unroll 8
@@ -476,11 +488,20 @@ struct SumFamily {
 
   template <class Dst>
   void merge(const Row* rows, const i64*, int k, i64 n, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
-    if (k == 2 && !accumulate) return Sums::template merge_fixed<2>(rows, k, n, dst, false, lines);
-    if (k == 3 && !accumulate) return Sums::template merge_fixed<3>(rows, k, n, dst, false, lines);
-    if (k == 1 && accumulate) return Sums::template merge_fixed<1>(rows, k, n, dst, true, lines);
-    Sums::template merge_fixed<0>(rows, k, n, dst, accumulate, lines);
+    if (k == 2 && !accumulate) return Sums::template merge_fixed<1, 2>(rows, k, n, dst, false, lines);
+    if (k == 3 && !accumulate) return Sums::template merge_fixed<1, 3>(rows, k, n, dst, false, lines);
+    if (k == 1 && accumulate) return Sums::template merge_fixed<1, 1>(rows, k, n, dst, true, lines);
+    Sums::template merge_fixed<1, 0>(rows, k, n, dst, accumulate, lines);
   }
+
+  // Every second element.
+  template <class Dst>
+  void merge_halves(const Row* rows, int k, i64 n, Dst dst, Lines lines) const {
+    if (k == 3) return Sums::template merge_fixed<2, 3>(rows, k, n, dst, false, lines);
+    Sums::template merge_fixed<2, 0>(rows, k, n, dst, false, lines);
+  }
+  static void clear(Row row, i64 n) { Sum::clear(row, n); }
+  static constexpr bool kByColumns = kDirect && kVectors;
 
   // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
@@ -523,7 +544,7 @@ inline __attribute__((always_inline)) void for_each_run_of_line(const Problem& p
     const i64 end = uniform ? min_of(last.last, hi) : o + 1;
     const Window w = window_at(last, o);
     visit(Run{outputs, o, line + (o - lo) * pb.inner, (end - o) * pb.inner, count * w.count,
-              divisor * (w.count + (pb.count_padding ? w.padded : 0))});
+              divisor * divisor_of(pb, w)});
     o = end;
   }
 }
@@ -542,7 +563,7 @@ void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& v
     for (int a = 0; a < depth; ++a) {
       const Window w = window_at(pb.axes[a], outputs[a]);
       count *= w.count;
-      divisor *= w.count + (pb.count_padding ? w.padded : 0);
+      divisor *= divisor_of(pb, w);
     }
     const i64 from = pb.split == depth ? lo : 0, to = pb.split == depth ? hi : last.n_out;
     for_each_run_of_line(pb, outputs, from, to, line, count, divisor, visit);
@@ -599,7 +620,7 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
         if (pb.n_axes == 2) {
           const Window w = window_at(pb.axes[0], output);
           count = w.count;
-          divisor = w.count + (pb.count_padding ? w.padded : 0);
+          divisor = divisor_of(pb, w);
         }
         for (i64 r = 0; r < rows; ++r) {
           const i64 o = output + r, to = at + r * row_elements;
@@ -653,14 +674,10 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
   Scale* scales = scratch.take<Scale>(pb.strip * pb.inner);
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   auto* y = static_cast<Storage<T>*>(call.y);
-  auto rows_of = [&](i64 output, bool padded) {
-    if (pb.n_axes == 1) return i64{1};
-    const Window w = window_at(pb.axes[0], output);
-    return w.count + (padded ? w.padded : 0);
-  };
+  auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
   i64 of_lo = -1, of_hi = -1, of_rows = 0;  // what is there already
   auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
-    const i64 rows = by_rows ? rows_of(output, pb.count_padding) : 1;
+    const i64 rows = by_rows ? divisor_of(pb, first_window(output)) : 1;
     if (lo != of_lo || hi != of_hi || rows != of_rows) {
       for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
         const Scale scale = To::scale_of(divisor(run) * static_cast<double>(rows));
@@ -677,7 +694,7 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
     if constexpr (mends) {
       if (!*wrong) return;
       for (i64 o = output; o < output + rows; ++o, at += row_elements)
-        for_each_run_of_line(pb, &o, lo, hi, 0, rows_of(o, false), rows_of(o, pb.count_padding),
+        for_each_run_of_line(pb, &o, lo, hi, 0, first_window(o).count, divisor_of(pb, first_window(o)),
                              [&](const Run& run) { mend(x, run, y + at + run.at); });
       *wrong = 0;
     }

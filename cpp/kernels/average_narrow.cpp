@@ -81,9 +81,8 @@ i64 most_elements(const Problem& pb, i64 limit) {
   i64 elements = 1;
   for (int a = 0; a < pb.n_axes; ++a) {
     i64 most = pb.axes[a].radix;
-    if (pb.count_padding)
-      for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
-        most = max_of(most, pb.axes[a].edge[o].count + pb.axes[a].edge[o].padded);
+    for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
+      most = max_of(most, divisor_of(pb, pb.axes[a].edge[o]));
     if (most > limit / elements) return limit + 1;
     elements *= most;
   }

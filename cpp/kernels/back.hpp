@@ -54,7 +54,7 @@ void for_each_covering(const Problem& pb, const BackUnit& unit, int a, Covering 
     if (p < w.start || p > last_position(axis, w) || (p - w.start) % axis.step != 0) continue;
     for_each_covering(pb, unit, a + 1,
                       Covering{so_far.y_at + o * axis.out_block, so_far.mark * axis.radix + (p - w.start) / axis.step,
-                               so_far.count * w.count, so_far.divisor * (w.count + (pb.count_padding ? w.padded : 0))},
+                               so_far.count * w.count, so_far.divisor * divisor_of(pb, w)},
                       visit);
   }
 }

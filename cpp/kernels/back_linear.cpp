@@ -43,7 +43,7 @@ class Adjoint {
       const Window w = window_at(axis, o);
       const Axis& next = pb_.axes[level + 1];
       zero(block_[level], block);
-      spread(level + 1, y_at + o * axis.out_block, divisor * (w.count + (pb_.count_padding ? w.padded : 0)),
+      spread(level + 1, y_at + o * axis.out_block, divisor * divisor_of(pb_, w),
              Range{0, next.n_out}, 0, next.size_in, block_[level]);
       for (i64 j = 0; j < w.count; ++j) {
         const i64 p = w.start + axis.step * j;
@@ -69,7 +69,7 @@ class Adjoint {
     auto edge = [&](i64 o) {
       const Window w = window_at(axis, o);
       double* from = g + (o - range.begin) * inner;
-      divide(from, inner, divisor * (w.count + (pb_.count_padding ? w.padded : 0)));
+      divide(from, inner, divisor * divisor_of(pb_, w));
       for (i64 j = 0; j < w.count; ++j) {
         const i64 p = w.start + axis.step * j;
         if (p >= lo && p < hi) add(to + (p - lo) * inner, from, inner);

@@ -42,7 +42,10 @@ template <class L>
 struct IntegerOrder {
   using Lane = L;
   using Bits = L;
+  using Unsigned = typename Choose<sizeof(L) == 8, u64, typename Choose<sizeof(L) == 4, std::uint32_t, typename Choose<sizeof(L) == 2, std::uint16_t, std::uint8_t>::type>::type>::type;
   static constexpr bool kHasPlain = false, kZeroIsSpecial = false;
+  template <class V>
+  static inline __attribute__((always_inline)) V greater(V kept, V x) { return greater_of<L>(kept, x); }
   static inline __attribute__((always_inline)) auto replaces(auto kept, auto x, int) { return x > kept; }
   static Bits least(int) { return static_cast<Bits>(1ull << (8 * sizeof(L) - 1)); }
   static L nan(int) { return L{}; }  // there is none
@@ -86,7 +89,7 @@ struct HalfOrder {
   using Bits = std::int16_t;
   static constexpr bool kHasPlain = true, kZeroIsSpecial = true;
   template <class V>
-  static inline __attribute__((always_inline)) V greater(V kept, V x) { return x > kept ? x : kept; }
+  static inline __attribute__((always_inline)) V greater(V kept, V x) { return greater_of<Lane>(kept, x); }
   // Integers in the order of the numbers, and back.
   template <class V>
   static inline __attribute__((always_inline)) V plain(V v) { return v ^ ((v >> 15) & 0x7fff); }
@@ -106,8 +109,9 @@ struct HalfOrder {
   }
 };
 
-// How two elements are compared: by the definition whatever they are, or by one instruction where nothing special is near.
-enum class Mode { exact, plain };
+// How two elements are compared: by the definition whatever they are; by one instruction where nothing special is near; or so
+// as they lie in memory, unmasked: the greatest number, or the greatest of integers without a sign.
+enum class Mode { exact, plain, bare };
 
 struct NoPosition {};
 
@@ -121,6 +125,8 @@ struct CompareFamily {
   static constexpr bool kVectors = true;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
+  // By columns the first of equal elements need not stay: where all equals have the same bits.
+  static constexpr bool kByColumns = !kPositions && (!Order::kHasPlain || Order::kZeroIsSpecial);
   static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
@@ -136,6 +142,7 @@ struct CompareFamily {
 
   explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)), inspects(kInspects && worth_inspecting(pb)) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
+    bare = masks.keep == ~0ull && masks.flip == (Order::kHasPlain ? 0 : 1ull << (8 * sizeof(Lane) - 1));
   }
 
   // What loses against everything but its own equal.
@@ -158,6 +165,9 @@ struct CompareFamily {
     return row;
   }
 
+  void clear(Row row, i64 n) const {
+    for (i64 i = 0; i < n; ++i) row.value[i] = nothing();
+  }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
     pick_groups(from.value, n, size, pitch, to.value);
     if constexpr (kPositions) pick_groups(from.position, n, size, pitch, to.position);
@@ -203,11 +213,15 @@ struct CompareFamily {
   // What a value is compared as, and back.
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) V entered(V v, u64 keep, u64 flip) {
-    if constexpr (kMode == Mode::exact) return masked(v, keep, flip); else return Order::plain(masked(v, ~0ull, flip));
+    if constexpr (kMode == Mode::exact) return masked(v, keep, flip);
+    else if constexpr (kMode == Mode::plain) return Order::plain(masked(v, ~0ull, flip));
+    else return turned(v);
   }
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) V left(V v, u64 flip) {
-    if constexpr (kMode == Mode::exact) return masked(v, ~0ull, flip); else return masked(Order::plain(v), ~0ull, flip);
+    if constexpr (kMode == Mode::exact) return masked(v, ~0ull, flip);
+    else if constexpr (kMode == Mode::plain) return masked(Order::plain(v), ~0ull, flip);
+    else return turned(v);
   }
 
   // Whether x takes the place of `kept`.
@@ -218,7 +232,8 @@ struct CompareFamily {
 
   template <Mode kMode, class V>
   static inline __attribute__((always_inline)) V better(V kept, V x, int infinity) {
-    if constexpr (kMode == Mode::exact) return chosen(Order::replaces(kept, x, infinity), x, kept);
+    if constexpr (kMode == Mode::exact && Order::kHasPlain) return chosen(Order::replaces(kept, x, infinity), x, kept);
+    else if constexpr (kMode == Mode::bare && !Order::kHasPlain) return greater_of<typename Order::Unsigned>(kept, x);
     else return Order::greater(kept, x);
   }
 
@@ -265,9 +280,12 @@ struct CompareFamily {
   }
 #endif
 
-  // Calls f.operator()<Mode>() with the mode that the rows seen so far allow.
-  template <class Body>
+  // Calls f.operator()<Mode>() with the mode that the rows seen so far, and where kBare the operator, allow.
+  template <bool kBare = false, class Body>
   inline __attribute__((always_inline)) void in_mode(Body&& body) const {
+    if constexpr (kBare) {
+      if (bare && (plain || !Order::kHasPlain)) return body.template operator()<Mode::bare>();
+    }
     if constexpr (Order::kHasPlain) {
       if (plain) return body.template operator()<Mode::plain>();
     }
@@ -287,8 +305,9 @@ struct CompareFamily {
     const Masks masks = this->masks;
     const Lane* src[kGroup];
     const int many = K > 0 ? K : k;
-    [[maybe_unused]] const i64 far = lines.ahead == 0 ? rows_ahead(n, lines) : 0;
+    [[maybe_unused]] const i64 far = rows_ahead(n, lines);
     for (int s = 0; s < many; ++s) src[s] = sources[s];
+    [[maybe_unused]] const Asks asks = asks_of<S>(sources, many, lines);
     [[maybe_unused]] typename Choose<kPositions, P, char>::type mark[kGroup];
     if constexpr (kPositions)
       for (int s = 0; s < many; ++s) mark[s] = static_cast<P>(marks[s]);
@@ -299,10 +318,10 @@ struct CompareFamily {
         if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i, lanes);
         return entered<kMode>(v, masks.keep, masks.flip);
       };
-      if constexpr (S > 0) fetch_ahead<S, V>(src, many, S * i, lines);
+      if constexpr (S > 0) fetch_ahead<S, V>(asks, src, many, S * i, lines.ahead);
       // Without positions this is also how rows are merged, which have nothing ahead.
       if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
-        if (far != 0) __builtin_prefetch(dst.value + far + i, 1);
+        if (asks == Asks::none) __builtin_prefetch(dst.value + far + i, 1);
       V kept = accumulate ? flipped(load<V>(dst.value + i, lanes)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
@@ -332,7 +351,7 @@ struct CompareFamily {
   template <int S>
   void across(const Lane* const* src, const i64* marks, int k, i64 n, i64 stride, Row dst, bool accumulate,
               Lines lines = {1, 0, 0}) const {
-    in_mode([&]<Mode kMode>() __attribute__((always_inline)) {
+    in_mode<!kPositions>([&]<Mode kMode>() __attribute__((always_inline)) {
       if constexpr (kBytePositions && S > 0) {
         if (k == 2 && !accumulate) return across_fixed<kMode, S, 2>(src, marks, k, n, stride, dst, false, lines);
         if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
@@ -364,6 +383,14 @@ struct CompareFamily {
         merge_positions<kMode, 0>(rows, marks, k, n, dst, accumulate, lines);
       });
     }
+  }
+
+  // Every second element.
+  void merge_halves(const Row* rows, int k, i64 n, Row dst, Lines lines) const {
+    const Lane* src[kGroup] = {};
+    const i64 marks[kGroup] = {};
+    for (int r = 0; r < k; ++r) src[r] = rows[r].value;
+    across<2>(src, marks, k, n, 2, dst, false, lines);
   }
 
   template <Mode kMode, int K>
@@ -626,7 +653,8 @@ struct CompareFamily {
       each += outputs * static_cast<double>(pb.axes[a].radix - 1) / stride;
       outputs /= stride;
     }
-    return pb.op != Op::lp && each >= 3;
+    // Careful comparisons of half types cost twice as much.
+    return pb.op != Op::lp && each >= (Order::kZeroIsSpecial ? 1 : 3);
   }
 
   // One contiguous window.
@@ -656,6 +684,7 @@ struct CompareFamily {
   Masks masks;
   bool inspects;
   bool gathers;
+  bool bare;           // whether elements are compared as they lie in memory, if nothing special is near
   bool plain = false;  // nothing special was seen since begin()
   bool nan = false;    // one was seen by down()
 };

@@ -3,6 +3,11 @@
 //
 // Of more axes it does the last two, for Walk.
 //
+// Where windows share rows, a row is reduced once, along the last axis, and kept for the windows that see it. Where order does
+// not matter columns come first instead if windows step by two, since what is taken apart into every second element is half as
+// much then; or if an end of the array cuts windows: columns are reduced into rows with room at both ends, so that no output
+// is made for itself.
+//
 // A unit is a tile of rows, done in strips of columns so narrow that the reduced rows which windows share stay in the
 // first-level cache (an NHWC row of 112x64 float32 is 28 KB: a ring of whole rows ran from the second level), and in
 // blocks of rows that families combine in one call: one call a row cost 35 ns, as much as 100 outputs.
@@ -26,6 +31,13 @@ class Direct {
         rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
+    const bool cut = last_.last - last_.first < last_.n_out;
+    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 && last_.stride_in == 1 &&
+                  (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() && has_one_form(last_);
+    if (by_columns_) {
+      column_pitch_ = last_.stride * (pb.strip - 1) + last_.window;
+      columns_ = family.take_row(scratch, block_ * column_pitch_);
+    }
   }
 
   // destination(at, pitch, first output row, lo, hi) is where partial results of elements at, at + 1, ... of y go, and sets
@@ -121,11 +133,17 @@ class Direct {
   template <class Visit>
   inline __attribute__((always_inline)) void each_block(const Element* base, i64 lo, i64 hi, i64 a, i64 b, Visit&& visit) {
     const Axis& outer = pb_.axes[0];
-    i64 reduced = 0;
+    i64 reduced = 0, seen = 0;
+    if constexpr (F::kByColumns) {
+      if (by_columns_) open_columns(a, b);
+    }
     for (i64 o = lo, next; o < hi; o = next) {
       const bool uniform = o >= outer.first && o < outer.last;
       next = uniform ? min_of(min_of(outer.last, hi), o + block_) : o + 1;
       visit(o, next - o, [&](auto dst, i64 pitch) {
+        if constexpr (F::kByColumns) {
+          if (by_columns_ && columns_block(base, o, next - o, b - a, dst, pitch, seen)) return;
+        }
         if (pb_.slots > 0) shared_block(base, o, next - o, a, b, dst, pitch, reduced);
         else block(base, o, next - o, a, b, dst, pitch);
       });
@@ -143,6 +161,48 @@ class Direct {
       marks[r] = r * outer.offset_unit;
     }
     rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, Lines{lines, outer.stride * row_stride_, pitch});
+  }
+
+  // Makes room in the rows of sums where windows of columns a..b-1 reach beyond the ends of the array.
+  void open_columns(i64 a, i64 b) {
+    const i64 start = form_start(last_, a), end = form_start(last_, b - 1) + last_.window;
+    real_begin_ = max_of(start, 0);
+    real_end_ = min_of(end, last_.size_in);
+    room_ = real_begin_ - start;
+    for (i64 r = 0; r < block_; ++r) {
+      family_.clear(columns_.at(r * column_pitch_), room_);
+      family_.clear(columns_.at(r * column_pitch_ + room_ + real_end_ - real_begin_), end - real_end_);
+    }
+  }
+
+  // Rows o.. of n outputs each; false where order matters. Rows of x before `seen` were looked at.
+  template <class Dst>
+  bool columns_block(const Element* base, i64 o, i64 lines, i64 n, Dst dst, i64 pitch, i64& seen) {
+    if constexpr (same<Element, Lane>) {
+      const Axis& outer = pb_.axes[0];
+      const Window w = window_at(outer, o);
+      const i64 width = real_end_ - real_begin_, step = outer.stride * row_stride_;
+      if constexpr (F::kInspects) {
+        const i64 end = w.start + (lines - 1) * outer.stride + w.count;
+        seen = max_of(seen, w.start);
+        if (family_.plain) family_.inspect(base + seen * row_stride_ + real_begin_, width, end - seen, row_stride_);
+        if (!family_.plain) return false;
+        seen = end;
+      }
+      const Lane* from[kGroup];
+      i64 marks[kGroup] = {};
+      for (i64 r = 0; r < w.count; ++r) from[r] = base + (w.start + r) * row_stride_ + real_begin_;
+      const i64 ahead = step * ((kAhead / static_cast<i64>(sizeof(Lane)) + outer.stride * width - 1) / (outer.stride * width));
+      family_.template across<1>(from, marks, static_cast<int>(w.count), width, 1, columns_.at(room_), false,
+                                  Lines{lines, step, column_pitch_, ahead, static_cast<int>(outer.stride)});
+      Row parts[kGroup];
+      for (i64 j = 0; j < last_.window; ++j) parts[j] = columns_.at(j);
+      const Lines all{lines, column_pitch_, pitch};
+      if (last_.stride == 1) family_.merge(parts, marks, static_cast<int>(last_.window), n, dst, false, all);
+      else family_.merge_halves(parts, static_cast<int>(last_.window), n, dst, all);
+      return true;
+    }
+    return false;
   }
 
   // Reduced row p is in slot p mod slots; rows before `reduced` are there already.
@@ -182,6 +242,9 @@ class Direct {
   i64 row_stride_;  // of x, in units of Element
   i64 pitch_;       // of the ring
   Row ring_ = {};
+  bool by_columns_;  // whether columns are added first, in rows that begin with room_ and what is at real_begin_ of x
+  i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0;
+  Row columns_ = {};
 };
 
 }  // namespace

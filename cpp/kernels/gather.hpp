@@ -186,7 +186,6 @@ class GatherRows {
     }
   }
 
-  i64 share_of(const Window& w) const { return w.count + (pb_.count_padding ? w.padded : 0); }
 
   // How many rows on memory is asked for: what the processor looks ahead on its own ends with the row.
   i64 rows_ahead(i64 item) const { return (kAhead - 1) / max_of(last_.size_in * last_.in_block * item, 1) + 1; }
@@ -227,7 +226,7 @@ class GatherRows {
     const Span r = cover_[a][at[a]];
     for (i64 o = r.begin; o < r.end; ++o) {
       const Window w = window_at(axis, o);
-      take_rows(a + 1, at, y_at + o * axis.out_block, mark + (at[a] - w.start) * axis.offset_unit, divisor * share_of(w));
+      take_rows(a + 1, at, y_at + o * axis.out_block, mark + (at[a] - w.start) * axis.offset_unit, divisor * divisor_of(pb_, w));
     }
   }
 
@@ -753,7 +752,7 @@ class GatherSums : GatherRows {
   void shares(i64 others, double* to) const {
     const double whole = kNorm ? pb_.rescale : 1;
     for (i64 o = 0; o < last_.n_out; ++o)
-      to[o] = shared_ ? whole / static_cast<double>(others * share_of(window_at(last_, o))) : pb_.op == Op::avg ? 1 / pb_.divisor : 1;
+      to[o] = shared_ ? whole / static_cast<double>(others * divisor_of(pb_, window_at(last_, o))) : pb_.op == Op::avg ? 1 / pb_.divisor : 1;
   }
 
   // An infinite element is all of its window's norm.

@@ -71,12 +71,50 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
   }
 }
 
+// Doubles as the bits of floats whose last bit says whether anything was cut off: rounded once more they are as if rounded once.
 #if defined(__AVX512F__)
-// Eight doubles as floats whose last bit says whether anything was cut off: rounded once more they are as if rounded once.
 inline __attribute__((always_inline)) __m256i round_to_odd(__m512d v) {
   const __m256 cut = _mm512_maskz_cvt_roundpd_ps(0xff, v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
   const __mmask8 inexact = _mm512_cmp_pd_mask(_mm512_maskz_cvtps_pd(0xff, cut), v, _CMP_NEQ_OQ);
   return _mm256_mask_or_epi32((__m256i)cut, inexact, (__m256i)cut, _mm256_set1_epi32(1));
+}
+#elif defined(__AVX2__)
+inline __attribute__((always_inline)) __m128i round_to_odd(__m256d v) {
+  const __m128 nearest = _mm256_cvtpd_ps(v);
+  const __m256d back = _mm256_cvtps_pd(nearest), sign = _mm256_set1_pd(-0.0);
+  auto narrow = [](__m256d mask) __attribute__((always_inline)) {
+    return (__m128i)_mm_shuffle_ps((__m128)_mm256_castpd256_pd128(mask), (__m128)_mm256_extractf128_pd(mask, 1), 0x88);
+  };
+  const __m128i inexact = narrow(_mm256_cmp_pd(back, v, _CMP_NEQ_OQ));
+  // Those that went away from zero go back by one: masks are -1.
+  const __m128i away = narrow(_mm256_cmp_pd(_mm256_andnot_pd(sign, back), _mm256_andnot_pd(sign, v), _CMP_GT_OQ));
+  return _mm_or_si128(_mm_add_epi32((__m128i)nearest, away), _mm_and_si128(inexact, _mm_set1_epi32(1)));
+}
+#endif
+
+#if defined(__AVX2__)
+// The bits of floats to those of a half type, ties to even.
+template <class T, class U>
+inline __attribute__((always_inline)) auto halves_of(U floats) {
+  if constexpr (same<T, F16>) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(U) == 64) return _mm512_maskz_cvtps_ph(0xffff, (__m512)floats, _MM_FROUND_TO_NEAREST_INT);
+#endif
+    if constexpr (sizeof(U) == 32) return _mm256_cvtps_ph((__m256)floats, _MM_FROUND_TO_NEAREST_INT);
+    if constexpr (sizeof(U) == 16) return _mm_cvtps_ph((__m128)floats, _MM_FROUND_TO_NEAREST_INT);
+  } else {
+    using Bits = Vector<std::uint32_t, sizeof(U)>;
+    const Bits bits = (Bits)floats, high = bits >> 16, up = (bits + 0x7fff + (high & 1)) >> 16;
+    const auto nan = (Vector<std::int32_t, sizeof(U)>)(bits & 0x7fffffff) > 0x7f800000;
+    const Bits v = nan ? (high & 0x8000) | 0x7fc0 : up;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(U) == 64) return _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)v);
+    if constexpr (sizeof(U) == 32) return _mm256_cvtepi32_epi16((__m256i)v);
+#else
+    if constexpr (sizeof(U) == 32) return _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+    if constexpr (sizeof(U) == 16) return _mm_packus_epi32((__m128i)v, (__m128i)v);
+#endif
+  }
 }
 #endif
 
@@ -87,31 +125,26 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v)
   if constexpr (same<V, Acc>) {
     if constexpr (is_half<T>) return T::round(v).bits; else return static_cast<N>(v);
   } else {
+#if defined(__AVX2__)
+    if constexpr (is_half<T> && sizeof(V) == kVectorBytes) {
+      auto halves = [&]() __attribute__((always_inline)) {
+        if constexpr (same<Acc, float>) return halves_of<T>(v);
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64 && same<Acc, float> && same<T, F16>)
-      return (N)_mm512_maskz_cvtps_ph(0xffff, (__m512)v, _MM_FROUND_TO_NEAREST_INT);
-    if constexpr (sizeof(V) == 64 && same<Acc, float> && same<T, BF16>) {
-      const __m512i bits = (__m512i)v, high = _mm512_maskz_srli_epi32(0xffff, bits, 16);
-      const __m512i up = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), _mm512_and_si512(high, _mm512_set1_epi32(1)));
-      const __mmask16 nan = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
-      const __m512i quiet = _mm512_or_si512(_mm512_and_si512(high, _mm512_set1_epi32(0x8000)), _mm512_set1_epi32(0x7fc0));
-      const __m512i rounded = _mm512_mask_mov_epi32(_mm512_maskz_srli_epi32(0xffff, _mm512_add_epi32(bits, up), 16), nan, quiet);
-      return (N)_mm512_maskz_cvtepi32_epi16(0xffff, rounded);
+        else return halves_of<T>(round_to_odd((__m512d)v));
+#else
+        else return halves_of<T>(round_to_odd((__m256d)v));
+#endif
+      }();
+      N narrow;
+      __builtin_memcpy(&narrow, &halves, sizeof narrow);
+      return narrow;
     }
+#endif
+#if defined(__AVX512F__)
     if constexpr (sizeof(V) == 64 && same<T, float>) return (N)_mm512_maskz_cvtpd_ps(0xff, (__m512d)v);
-    if constexpr (sizeof(V) == 64 && same<Acc, double> && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)round_to_odd((__m512d)v), _MM_FROUND_TO_NEAREST_INT);
-    if constexpr (sizeof(V) == 64 && same<Acc, double> && same<T, BF16>) {
-      const __m256i odd = round_to_odd((__m512d)v), one = _mm256_set1_epi32(1);
-      const __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), _mm256_and_si256(_mm256_srli_epi32(odd, 16), one));
-      const __mmask8 nan = _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
-      const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(odd, up), 16);
-      const __m256i quiet = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(odd, 16), _mm256_set1_epi32(0x8000)), _mm256_set1_epi32(0x7fc0));
-      return (N)_mm256_cvtepi32_epi16(_mm256_mask_mov_epi32(rounded, nan, quiet));
-    }
 #endif
 #if defined(__AVX2__)
     if constexpr (sizeof(V) == 32 && same<T, float>) return (N)_mm256_cvtpd_ps((__m256d)v);
-    if constexpr (sizeof(V) == 32 && same<Acc, float> && same<T, F16>) return (N)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
 #endif
     if constexpr (is_half<T>) {
       N narrow{};

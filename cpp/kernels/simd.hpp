@@ -140,42 +140,46 @@ inline __attribute__((always_inline)) void store(L* p, V v, Few few) {
 }
 #endif
 
-// Lanes 0, S, 2S, ... of the concatenation of S vectors: lane l of the result comes from vector S*l / lanes.
-template <int S, int Step, class V, int... I>
-inline __attribute__((always_inline)) V merge_strided(V so_far, V next, Indices<I...>) {
+// Every second lane of a sequence of two vectors, the last of which was read an element early.
+template <class V, int... I>
+inline __attribute__((always_inline)) V every_second(V first, V last, Indices<I...>) {
   constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(so_far, next, (S * I < Step * n ? (Step == 1 ? S * I : I) : (S * I < (Step + 1) * n ? n + S * I - Step * n : I))...);
+  return __builtin_shufflevector(first, last, (2 * I < n ? 2 * I : 2 * I + 1)...);
+}
+template <class L, class V>
+inline __attribute__((always_inline)) V every_second(V first, V last) {
+  // Bytes: GCC 12 moves them by words and puts masks together.
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(L) == 1) {
+    const __m512i low = _mm512_and_si512((__m512i)first, _mm512_set1_epi16(0xff)), high = _mm512_maskz_srli_epi16(~0u, (__m512i)last, 8);
+    return (V)_mm512_maskz_permutexvar_epi64(0xff, _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_packus_epi16(low, high));
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(V) == 32 && sizeof(L) == 1) {
+    const __m256i low = _mm256_and_si256((__m256i)first, _mm256_set1_epi16(0xff)), high = _mm256_srli_epi16((__m256i)last, 8);
+    return (V)_mm256_permute4x64_epi64(_mm256_packus_epi16(low, high), 0xd8);
+  }
+#endif
+  return every_second(first, last, typename CountTo<sizeof(V) / sizeof(L)>::type{});
 }
 
-// Lanes 0, S, 2S, ... of a sequence whose last vector was read S-1 elements early.
-template <int S, int Step, class V, int... I>
-inline __attribute__((always_inline)) V merge_strided_last(V so_far, V next, Indices<I...>) {
-  constexpr int n = sizeof...(I);
-  return __builtin_shufflevector(so_far, next, (S * I < Step * n ? (Step == 1 ? S * I : I) : n + S * I - Step * n + S - 1)...);
-}
-
-// V of every S-th element from p. Reads S whole vectors, the last one S-1 elements early, so that nothing is read beyond
-// the last lane: every tail can be a vector.
+// V of every element from p (S = 1), of every second (S = 2), or one element. Of every second, two vectors are read, the last
+// an element early, so that nothing is read beyond the last lane: every tail can be a vector.
 template <int S, class V, class L, class Lanes = All>
 inline __attribute__((always_inline)) V load_strided(const L* p, [[maybe_unused]] Lanes lanes = {}) {
+  static_assert(S <= 2);
+  constexpr i64 n = sizeof(V) / sizeof(L);
   if constexpr (same<V, L>) {
     return *p;
   } else if constexpr (S == 1) {
     return load<V>(p, lanes);
   } else if constexpr (same<Lanes, Few>) {
-    static_assert(S == 2);
-    constexpr i64 n = sizeof(V) / sizeof(L);
     const i64 wanted = S * (lanes.count - 1) + 1;
-    return merge_strided_last<S, 1>(load<V>(p, Few{min_of(wanted, n)}), load<V>(p + n - 1, Few{wanted - (n - 1)}), typename CountTo<n>::type{});
+    return every_second<L>(load<V>(p, Few{min_of(wanted, n)}), load<V>(p + n - 1, Few{wanted - (n - 1)}));
+  } else if constexpr (n == 2) {
+    return V{p[0], p[S]};
   } else {
-    constexpr int n = sizeof(V) / sizeof(L);
-    using I = typename CountTo<n>::type;
-    // Two lanes are closer to their end than the third of four vectors would reach.
-    if constexpr (n == 2) return V{p[0], p[S]};
-    V v = load<V>(p);
-    if constexpr (S >= 3) v = merge_strided<S, 1>(v, load<V>(p + n), I{});
-    if constexpr (S >= 4) v = merge_strided<S, 2>(v, load<V>(p + 2 * n), I{});
-    return merge_strided_last<S, S - 1>(v, load<V>(p + (S - 1) * (n - 1)), I{});
+    return every_second<L>(load<V>(p), load<V>(p + n - 1));
   }
 }
 
@@ -218,6 +222,36 @@ inline __attribute__((always_inline)) void sweep(i64 n, bool again, F&& f) {
 #endif
   } else {
     for (; i < n; ++i) f.template operator()<L>(i, All{});
+  }
+}
+
+// The greater of two, lane by lane. (Written as a choice it is a comparison and a choice to GCC 12.)
+template <class L, class V>
+inline __attribute__((always_inline)) V greater_of(V a, V b) {
+  [[maybe_unused]] constexpr bool has_sign = L(-1) < L(0);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    const auto x = (__m512i)a, y = (__m512i)b;
+    if constexpr (sizeof(L) == 1) return (V)(has_sign ? _mm512_maskz_max_epi8(~0ull, x, y) : _mm512_maskz_max_epu8(~0ull, x, y));
+    if constexpr (sizeof(L) == 2) return (V)(has_sign ? _mm512_maskz_max_epi16(~0u, x, y) : _mm512_maskz_max_epu16(~0u, x, y));
+    if constexpr (sizeof(L) == 4) return (V)(has_sign ? _mm512_maskz_max_epi32(0xffff, x, y) : _mm512_maskz_max_epu32(0xffff, x, y));
+    if constexpr (sizeof(L) == 8) return (V)(has_sign ? _mm512_maskz_max_epi64(0xff, x, y) : _mm512_maskz_max_epu64(0xff, x, y));
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32 && sizeof(L) <= 4) {
+    const auto x = (__m256i)a, y = (__m256i)b;
+    if constexpr (sizeof(L) == 1) return (V)(has_sign ? _mm256_max_epi8(x, y) : _mm256_max_epu8(x, y));
+    if constexpr (sizeof(L) == 2) return (V)(has_sign ? _mm256_max_epi16(x, y) : _mm256_max_epu16(x, y));
+    if constexpr (sizeof(L) == 4) return (V)(has_sign ? _mm256_max_epi32(x, y) : _mm256_max_epu32(x, y));
+  }
+#endif
+  if constexpr (same<V, L>) {
+    return b > a ? b : a;
+  } else {
+    using U = Vector<L, sizeof(V)>;
+    const U x = (U)a, y = (U)b;
+    return (V)(y > x ? y : x);
   }
 }
 

@@ -30,10 +30,7 @@ class Spread {
     if (!scratch.base) return;
     for (i64 i = 0; i < outer_.size_in * pitch_; ++i) cells_[i] = 0;
     cover(outer_, seen);
-    auto divisor = [&](const Axis& axis, i64 o) {
-      const Window w = window_at(axis, o);
-      return w.count + (pb.count_padding ? w.padded : 0);
-    };
+    auto divisor = [&](const Axis& axis, i64 o) { return divisor_of(pb, window_at(axis, o)); };
     auto fill = [&](i64 others, double* to) {
       for (i64 c = 0; c < last_.n_out; ++c)
         to[c] = shared ? 1 / static_cast<double>(others * divisor(last_, c)) : pb.op == Op::avg ? 1 / pb.divisor : 1;

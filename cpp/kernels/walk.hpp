@@ -25,31 +25,45 @@
 namespace poolwise {
 namespace {
 
-// Rows combined in one call: how many, what each adds to the sources and to the destination, and how far ahead of the
-// sources memory is asked for (0: not at all). The processor looks some hundred elements ahead on its own, which hides
+// Rows combined in one call: how many, what each adds to the sources and to the destination, how far ahead of the sources
+// memory is asked for (0: not at all), and of how many of the last ones, where others are those of a line before. The processor looks some hundred elements ahead on its own, which hides
 // neither the start of each row nor the work between them.
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;
+  int fresh = 0;
 };
 
-// Asks for what the sources will need, a vector of S-th elements each: the first and the last, where that is another row, and
-// of windows of 2 x 2 those between where they are of other channels.
+// Which sources' memory is asked for in advance, a vector of S-th elements each: the first and the last, where that is another
+// row, and of windows of 2 x 2 those between where they are of other channels; or the fresh ones. Known before a row begins:
+// looked for at each vector it cost as much as the vector.
+enum class Asks { none, first, ends, four, last_two, last };
+
+template <int S, class L>
+inline Asks asks_of(const L* const* sources, int k, const Lines& lines) {
+  constexpr i64 wide = S * static_cast<i64>(kVectorBytes / sizeof(L));
+  if (lines.ahead == 0) return Asks::none;
+  if (lines.fresh == 1) return Asks::last;
+  if (lines.fresh == 2 && k > 2) return Asks::last_two;
+  if (k == 4 && sources[1] - sources[0] > wide) return Asks::four;
+  return sources[k - 1] - sources[0] > wide ? Asks::ends : Asks::first;
+}
+
 template <int S, class V, class L>
-inline __attribute__((always_inline)) void fetch_ahead(const L* const* sources, int k, i64 at, const Lines& lines) {
+inline __attribute__((always_inline)) void fetch_ahead(Asks asks, const L* const* sources, int k, i64 at, i64 ahead) {
   if constexpr (sizeof(V) >= 32) {
     constexpr i64 lanes = sizeof(V) / sizeof(L);
-    if (lines.ahead == 0) return;
+    if (asks == Asks::none) return;
     auto ask = [&](const L* p) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int s = 0; s < S; ++s) __builtin_prefetch(p + at + lines.ahead + s * lanes);
+      for (int s = 0; s < S; ++s) __builtin_prefetch(p + at + ahead + s * lanes);
     };
-    ask(sources[0]);
-    if (sources[k - 1] - sources[0] > S * lanes) ask(sources[k - 1]);
-    if (k == 4 && sources[1] - sources[0] > S * lanes) {
-      ask(sources[1]);
-      ask(sources[2]);
-    }
+    if (asks != Asks::last) ask(sources[asks == Asks::last_two ? k - 2 : 0]);
+    if (asks == Asks::first) return;
+    ask(sources[k - 1]);
+    if (k != 4 || asks != Asks::four) return;
+    ask(sources[1]);
+    ask(sources[2]);
   }
 }
 
