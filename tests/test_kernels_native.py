@@ -782,7 +782,9 @@ def test_few_channels_side_by_side(window, stride, padding, op, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    "window,stride,padding", [(3, 2, 1), ((2, 3), (1, 2), 0), ((5, 4), (3, 2), (2, 2)), (3, 1, 1), ((2, 5), 1, (0, 2))], ids=str
+    "window,stride,padding",
+    [(3, 2, 1), ((2, 3), (1, 2), 0), ((5, 4), (3, 2), (2, 2)), (3, 1, 1), ((2, 5), 1, (0, 2))],
+    ids=str,
 )
 @pytest.mark.parametrize("op", ["max", "min", "avg"])
 @pytest.mark.parametrize("shape", [(2, 70, 61), (1, 41, 130), (1, 9, 4000)], ids=str)

@@ -330,6 +330,15 @@ def test_means_of_finite_values_are_finite(dtype: str, large: float, op: str) ->
     assert_same_bits(np.array([one_window(op, values.tolist(), dtype)], dtype=values.dtype), values[:1])
 
 
+@pytest.mark.filterwarnings("ignore:invalid value", "ignore:overflow")
+@pytest.mark.parametrize("op", ["avg", "sum"])
+def test_sums_that_leave_the_range_on_both_sides_come_back(op: str) -> None:
+    values = [1.7e308, -1.7e308] * 16
+    assert float(one_window(op, values, "float64")) == 0
+    assert np.isnan(float(one_window(op, [*values, np.inf, -np.inf], "float64")))
+    assert float(one_window(op, [*values, -np.inf], "float64")) == -np.inf
+
+
 # Integers, exactly.
 
 

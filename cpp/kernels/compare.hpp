@@ -42,7 +42,9 @@ template <class L>
 struct IntegerOrder {
   using Lane = L;
   using Bits = L;
-  using Unsigned = typename Choose<sizeof(L) == 8, u64, typename Choose<sizeof(L) == 4, std::uint32_t, typename Choose<sizeof(L) == 2, std::uint16_t, std::uint8_t>::type>::type>::type;
+  using Narrow = typename Choose<sizeof(L) == 1, std::uint8_t, std::uint16_t>::type;
+  using Wide = typename Choose<sizeof(L) == 4, std::uint32_t, u64>::type;
+  using Unsigned = typename Choose<sizeof(L) <= 2, Narrow, Wide>::type;
   static constexpr bool kHasPlain = false, kZeroIsSpecial = false;
   template <class V>
   static inline __attribute__((always_inline)) V greater(V kept, V x) { return greater_of<L>(kept, x); }

@@ -32,8 +32,9 @@ class Direct {
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
     const bool cut = last_.last - last_.first < last_.n_out;
-    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 && last_.stride_in == 1 &&
-                  (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() && has_one_form(last_);
+    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
+                  last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() &&
+                  has_one_form(last_);
     if (by_columns_) {
       column_pitch_ = last_.stride * (pb.strip - 1) + last_.window;
       columns_ = family.take_row(scratch, block_ * column_pitch_);
@@ -163,7 +164,7 @@ class Direct {
     rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, Lines{lines, outer.stride * row_stride_, pitch});
   }
 
-  // Makes room in the rows of sums where windows of columns a..b-1 reach beyond the ends of the array.
+  // Makes room in the rows of reduced columns where windows of columns a..b-1 reach beyond the ends of the array.
   void open_columns(i64 a, i64 b) {
     const i64 start = form_start(last_, a), end = form_start(last_, b - 1) + last_.window;
     real_begin_ = max_of(start, 0);
@@ -175,7 +176,7 @@ class Direct {
     }
   }
 
-  // Rows o.. of n outputs each; false where order matters. Rows of x before `seen` were looked at.
+  // `lines` rows of outputs from o on, n columns of each; false where order matters. Rows of x before `seen` were looked at.
   template <class Dst>
   bool columns_block(const Element* base, i64 o, i64 lines, i64 n, Dst dst, i64 pitch, i64& seen) {
     if constexpr (same<Element, Lane>) {
@@ -242,7 +243,7 @@ class Direct {
   i64 row_stride_;  // of x, in units of Element
   i64 pitch_;       // of the ring
   Row ring_ = {};
-  bool by_columns_;  // whether columns are added first, in rows that begin with room_ and what is at real_begin_ of x
+  bool by_columns_;  // whether columns come first: rows that begin with room_, then what lies from real_begin_ to real_end_ of x
   i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0;
   Row columns_ = {};
 };

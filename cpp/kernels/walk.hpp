@@ -26,8 +26,9 @@ namespace poolwise {
 namespace {
 
 // Rows combined in one call: how many, what each adds to the sources and to the destination, how far ahead of the sources
-// memory is asked for (0: not at all), and of how many of the last ones, where others are those of a line before. The processor looks some hundred elements ahead on its own, which hides
-// neither the start of each row nor the work between them.
+// memory is asked for (0: not at all), and for how many of the last ones, where the others were sources of a line before (0:
+// there are none). The processor looks some hundred elements ahead on its own, which hides neither the start of each row nor
+// the work between them.
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;

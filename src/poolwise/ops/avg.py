@@ -8,6 +8,7 @@ from typing import Any
 
 from ..messages import refuse, shown
 from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
+from ._summing import summed
 
 __all__ = ["AVG", "AvgParams", "avg_pool"]
 
@@ -43,10 +44,7 @@ def forward(xp: Any, taps: Taps, params: AvgParams) -> Array:
     """The mean of the valid taps. Integers exactly; for an integer result, rounded half to even."""
     v = xp.where(taps.valid, taps.values, xp.zeros_like(taps.values))
     if xp.isdtype(v.dtype, "real floating"):
-        n = _divisor(xp, taps, params, v.dtype)
-        total = xp.sum(v, axis=-1)
-        # Finite elements have a finite mean even where their sum overflows; divided first, it costs a rounding each.
-        return xp.where(xp.isinf(total), xp.sum(v / n[..., None], axis=-1), total / n)
+        return summed(xp, v, _divisor(xp, taps, params, v.dtype))
     # Quotients and remainders are summed apart: no partial sum is larger than the largest element or n squared.
     n = _divisor(xp, taps, params, v.dtype)
     rest = xp.sum(v % n[:, None], axis=-1)

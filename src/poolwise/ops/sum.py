@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..spec import FLOATS, INTEGERS, Array, Ints, Padding, Params, PoolOp, Request, Taps, Traits, WindowArgs, pooling
+from ._summing import summed
 
 __all__ = ["SUM", "sum_pool"]
 
@@ -13,7 +14,7 @@ def forward(xp: Any, taps: Taps, params: Params) -> Array:
     """The sum of the valid taps; integers exactly, and refused where 64 bits do not hold it."""
     v = xp.where(taps.valid, taps.values, xp.zeros_like(taps.values))
     if xp.isdtype(v.dtype, "real floating"):
-        return xp.sum(v, axis=-1)
+        return summed(xp, v)
     # Halves of 32 bits are summed apart: no partial sum wraps for any window of up to 2**31 elements.
     high, low = xp.sum(v >> 32, axis=-1), xp.sum(v & 0xFFFFFFFF, axis=-1)
     high, low = high + (low >> 32), low & 0xFFFFFFFF
