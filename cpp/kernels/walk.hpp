@@ -2,7 +2,8 @@
 //
 // Rows are reduced along the innermost axis first, where memory is contiguous, and the reduced rows are then combined
 // along each outer axis. Where windows share positions the reduced rows are kept in a ring, so that each is made once.
-// Innermost first is also what makes a strict comparison keep the first element in scan order.
+// Innermost first is also what makes a strict comparison keep the first element in scan order. (direct.hpp combines columns
+// first where that does not matter.)
 //
 // A Family supplies the arithmetic:
 //   Element               what x points to; unsigned char where the family reads it through prepare() only
@@ -17,6 +18,9 @@
 //   merge(...)            dst[i] = combination over rows r of rows[r][i]
 //   pick(...)             groups of a row's elements, one behind the other (pick_groups)
 //   choose(...)           some of a row's elements
+//   kByColumns            whether columns may be combined before rows (direct.hpp); then also
+//   merge_halves(...)     merge, of every second element of the rows
+//   clear(row, n)         elements that change nothing
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
