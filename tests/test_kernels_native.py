@@ -812,6 +812,58 @@ def test_columns_first(window, stride, padding, op, shape, dtype, special):
     np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
 
 
+@pytest.mark.parametrize("layout", ["first", "last"])
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_averages_at_ties(dtype, k, layout):
+    """Windows whose mean lies on a tie of the half type, or so little beside it that float32 does not see it."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    kind, bits = (np.dtype("float16"), 11) if dtype == "float16" else (np.dtype(ml_dtypes.bfloat16), 8)
+    rng, many, count = np.random.default_rng(5), 2000, k * k
+    x = rng.standard_normal((many, count)).astype(kind).astype(np.float64)
+    mean = x[:, :-1].sum(1) / (count - 1) * rng.uniform(0.2, 3, many)
+    unit = 2.0 ** (np.floor(np.log2(np.abs(mean) + 1e-300)) - bits)
+    tie = (np.floor(mean / unit / 2) * 2 + 1) * unit
+    beside = rng.choice([0, 0, 0, 1, -1, 3, -3], many) * 2.0**-24 * rng.choice([1, 2, 4, 8, 64], many)
+    x[:, -1] = count * tie - x[:, :-1].sum(1) + beside
+    x = x.astype(kind)
+    assert (x.astype(np.float64).sum(1) == count * tie).sum() > 50
+    windows = x.reshape(many, k, k)
+    if layout == "first":
+        found = pw.avg_pool(np.ascontiguousarray(windows.transpose(1, 0, 2)).reshape(1, 1, k, many * k), (k, k))
+    else:
+        found = pw.avg_pool(np.ascontiguousarray(windows.transpose(1, 2, 0))[None], (k, k), axes=(1, 2))
+    for window, y in zip(x, found.ravel(), strict=True):
+        exact = sum((Fraction(float(v)) for v in window), Fraction(0)) / count
+        near = np.array([y], kind).view(np.uint16)[0] + np.array([0, 1, -1]).astype(np.uint16)
+        values = [
+            (Fraction(float(v)), int(b)) for v, b in zip(near.view(kind), near, strict=True) if np.isfinite(float(v))
+        ]
+        best = min((abs(v - exact), b & 1, b) for v, b in values)
+        assert best[2] == near[0], (window, y)
+
+
+@pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan, 3e38, "opposite"], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_averages_of_special_values(dtype, special):
+    """Bounds that are infinite, no numbers, or far apart do not decide."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    kind = np.dtype("float16") if dtype == "float16" else np.dtype(ml_dtypes.bfloat16)
+    most = float(ml_dtypes.finfo(kind).max)
+    x = np.random.default_rng(6).standard_normal((3, 29, 41)).astype(kind)
+    if special == "opposite":
+        x[:, ::3, ::2], x[:, 1::3, 1::2] = min(most, 2.0**20), -min(most, 2.0**20)  # a double holds their sums
+    else:
+        x[:, 4::5, 3::7] = min(special, most) if np.isfinite(special) else special
+    for window, stride, padding in (((2, 2), 2, 0), ((3, 3), 2, 1), ((3, 3), 1, 1), ((2, 2), 1, 0)):
+        for op in ("avg", "sum"):
+            options = {"stride": stride, "padding": padding, "axes": (1, 2)}
+            found = pw.pool(x, op, window, **options)
+            with np.errstate(all="ignore"):  # float64 sums are exact enough for both
+                wanted = pw.pool(x.astype(np.float64), op, window, backend="generic", **options).astype(kind)
+            np.testing.assert_array_equal(found.astype(float), wanted.astype(float))
+
+
 def to_even(total, count):
     """Quotients rounded to the nearest integer, ties to even."""
     quotient, rest = np.divmod(total, count)

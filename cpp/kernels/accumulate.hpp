@@ -9,22 +9,24 @@ namespace poolwise {
 namespace {
 
 // Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply a
-// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale); kRoot: then comes the square
-// root. `wrong` is set where a result is not what it should be: an integer that does not fit, a float64 that is not finite.
-template <class T, bool kRoot>
+// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale; float lanes: both, see
+// half_quotients); kRoot: then comes the square root. `wrong` is set where a result is not what it should be: an integer that does
+// not fit, a float64 that is not finite, a half type of which the sum is not known well enough (T::kUnsure).
+template <class T, bool kRoot, class Acc>
 struct Finished {
   static constexpr bool kRuns = false;  // there is a scale for each column of one row
-  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>;
-  using Scale = typename Choose<sizeof(T) == 1, float, double>::type;
+  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>, kBoth = same<Acc, float>;
+  using Scale = typename Choose<sizeof(T) == 1 || kBoth, float, double>::type;
   Storage<T>* y;
   const Scale* scale;
   int* wrong;
-  Finished at(i64 n) const { return {y + n, scale + n, wrong}; }
-  Finished line(i64 n) const { return {y + n, scale, wrong}; }
+  const Scale* divisor;  // where kBoth
+  Finished at(i64 n) const { return {y + n, scale + n, wrong, kBoth ? divisor + n : nullptr}; }
+  Finished line(i64 n) const { return {y + n, scale, wrong, divisor}; }
 
   static Scale scale_of(double divisor) {
     if constexpr (sizeof(T) == 1) return byte_scale(divisor);
-    else return kDivides ? divisor : 1 / divisor;
+    else return static_cast<Scale>(kDivides ? divisor : 1 / divisor);
   }
 };
 
@@ -71,7 +73,7 @@ struct PlainSum {
     template <class Lanes = All>
     inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const { store(r.sum + i, sum, lanes); }
     template <class T, bool kRoot, class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<T, kRoot> r, i64 i, Lanes lanes) const {
+    inline __attribute__((always_inline)) void to(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const {
       if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i, lanes)), lanes);
       else if constexpr (same<T, std::int32_t>) {
         const auto scale = load<Like<double, V, Acc>>(r.scale + i, lanes);
@@ -86,26 +88,26 @@ struct PlainSum {
   };
 };
 
-// A sum in double with the exact rounding error of each addition summed beside it (Knuth's TwoSum): the error is below
-// one unit in the last place plus n * 2^-104 * sum|x|.
-struct PairSum {
-  using Acc = double;
+// Two numbers for a sum: Way says which.
+template <class Way>
+struct PairOf {
+  using Acc = typename Way::Acc;
   static constexpr int kChains = 2, kColumns = 4;
   struct Row {
     static constexpr bool kRuns = true;
-    double *high, *low;
+    Acc *high, *low;
     Row at(i64 n) const { return {high + n, low + n}; }
     bool is(Row other) const { return high == other.high; }
     Row line(i64 n) const { return at(n); }
   };
   static Row take_row(Scratch& scratch, i64 n) {
-    double* high = scratch.take<double>(n);
-    return {high, scratch.take<double>(n)};
+    Acc* high = scratch.take<Acc>(n);
+    return {high, scratch.take<Acc>(n)};
   }
   static void clear(Row row, i64 n) {
     for (i64 i = 0; i < n; ++i) {
-      row.high[i] = -0.0;
-      row.low[i] = 0;
+      row.high[i] = static_cast<Acc>(-0.0);
+      row.low[i] = Way::template nothing<Acc>();
     }
   }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
@@ -121,30 +123,23 @@ struct PairSum {
   struct State {
     static constexpr u64 kBytes = sizeof(V);
     V high, low;
-    inline __attribute__((always_inline)) void add(V x) {
-      const V sum = high + x, part = sum - high;
-      low += (high - (sum - part)) + (x - part);
-      high = sum;
-    }
-    inline __attribute__((always_inline)) void add(State other) {
-      add(other.high);
-      low += other.low;
-    }
-    inline __attribute__((always_inline)) State<double> lane(int l) const {
-      if constexpr (same<V, double>) return *this; else return {high[l], low[l]};
+    inline __attribute__((always_inline)) void add(V x) { Way::add(high, low, x); }
+    inline __attribute__((always_inline)) void add(State other) { Way::add(high, low, other.high, other.low); }
+    inline __attribute__((always_inline)) State<Acc> lane(int l) const {
+      if constexpr (same<V, Acc>) return *this; else return {high[l], low[l]};
     }
     template <int Half>
     inline __attribute__((always_inline)) auto half() const {
-      auto part = half_of<Half, double>(high);
-      return State<decltype(part)>{part, half_of<Half, double>(low)};
+      auto part = half_of<Half, Acc>(high);
+      return State<decltype(part)>{part, half_of<Half, Acc>(low)};
     }
     inline __attribute__((always_inline)) State beyond(i64 lane) const {
-      return {lanes_from<double>(lane, high, -V{}), lanes_from<double>(lane, low, V{})};
+      return {lanes_from<Acc>(lane, high, -V{}), lanes_from<Acc>(lane, low, Way::template nothing<V>())};
     }
     inline __attribute__((always_inline)) State before(i64 lane) const {
-      return {lanes_from<double>(lane, -V{}, high), lanes_from<double>(lane, V{}, low)};
+      return {lanes_from<Acc>(lane, -V{}, high), lanes_from<Acc>(lane, Way::template nothing<V>(), low)};
     }
-    static inline __attribute__((always_inline)) State from(V x) { return {x, V{}}; }
+    static inline __attribute__((always_inline)) State from(V x) { return {x, Way::low_of(x)}; }
     template <int S = 1, class Lanes = All>
     static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) {
       return {load_strided<S, V>(r.high + S * i, lanes), load_strided<S, V>(r.low + S * i, lanes)};
@@ -154,13 +149,72 @@ struct PairSum {
       store(r.high + i, high, lanes);
       store(r.low + i, low, lanes);
     }
-    template <class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<double, false> r, i64 i, Lanes lanes) const {
-      if (any_bit(high - high != 0)) *r.wrong = 1;
-      store(r.y + i, (high + low) / load<V>(r.scale + i, lanes), lanes);
+    template <class T, class Lanes>
+    inline __attribute__((always_inline)) void to(Finished<T, false, Acc> r, i64 i, Lanes lanes) const {
+      bool wrong = false;
+      store(r.y + i, Way::template result<T, V>(high, low, r, i, lanes, wrong), lanes);
+      if (wrong) *r.wrong = 1;
     }
   };
 };
+
+// A sum in double with the exact rounding error of each addition summed beside it (Knuth's TwoSum): the error is below
+// one unit in the last place plus n * 2^-104 * sum|x|.
+struct Compensated {
+  using Acc = double;
+  template <class V>
+  static inline __attribute__((always_inline)) V nothing() { return V{}; }
+  template <class V>
+  static inline __attribute__((always_inline)) V low_of(V) { return V{}; }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x) {
+    const V sum = high + x, part = sum - high;
+    low += (high - (sum - part)) + (x - part);
+    high = sum;
+  }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x, V x_low) {
+    add(high, low, x);
+    low += x_low;
+  }
+  template <class T, class V, class Dst, class Lanes>
+  static inline __attribute__((always_inline)) V result(V high, V low, Dst r, i64 i, Lanes lanes, bool& wrong) {
+    wrong = any_bit(high - high != 0);
+    return (high + low) / load<V>(r.scale + i, lanes);
+  }
+};
+using PairSum = PairOf<Compensated>;
+
+#if defined(__AVX512F__)
+// A sum of half types in float, rounded up and rounded down: what lies between is exact. Almost always both are the same, as 24
+// bits hold a few elements of 8 or 11, or become the same when they are rounded to 8 or 11 again. Half the work of doubles.
+struct Enclosed {
+  using Acc = float;
+  template <class V>
+  static inline __attribute__((always_inline)) V nothing() { return -V{}; }
+  template <class V>
+  static inline __attribute__((always_inline)) V low_of(V x) { return x; }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x) { add(high, low, x, x); }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x_high, V x_low) {
+    high = add_rounded<_MM_FROUND_TO_POS_INF>(high, x_high);
+    low = add_rounded<_MM_FROUND_TO_NEG_INF>(low, x_low);
+  }
+  template <class T, class V, class Dst, class Lanes>
+  static inline __attribute__((always_inline)) auto result(V high, V low, Dst r, i64 i, Lanes lanes, bool& wrong) {
+    const V factor = load<V>(r.scale + i, lanes), divisor = load<V>(r.divisor + i, lanes);
+    auto most = half_quotients<T>(high, factor, divisor);
+    if (any_unequal(high, low)) {
+      const auto differ = most != half_quotients<T>(low, factor, divisor);
+      wrong = any_bit(differ);
+      most = differ ? decltype(most){} + T::kUnsure : most;
+    }
+    return most;
+  }
+};
+using EnclosedSum = PairOf<Enclosed>;
+#endif
 
 // What becomes of an element before it is summed.
 enum class Term { plain, square, power };
@@ -385,7 +439,7 @@ struct SumFamily {
 
   // See Blocks.
   static constexpr bool kSettles = false, kMixesZeros = false;
-  static constexpr i64 kRowBytes = same<Sum, PairSum> ? 2 * sizeof(Acc) : sizeof(Acc);
+  static constexpr i64 kRowBytes = sizeof(typename Sum::template State<Acc>);
   static void begin_unordered() {}
   __attribute__((noinline)) static void down(const Lane* p, Grid grid, i64 n, Row dst, bool accumulate, bool) {
     if constexpr (kVectors)
@@ -478,7 +532,7 @@ struct SumFamily {
   void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (S == 1 || S == 2) {
       // Each is a second of compiling: float32 has them all.
-      if (k == 2 && !accumulate && same<T, float>) return across_fixed<S, same<T, float> ? 2 : 0>(src, k, n, stride, dst, accumulate, lines);
+      if (k == 2 && !accumulate && (same<T, float> || kWidens)) return across_fixed<S, same<T, float> || kWidens ? 2 : 0>(src, k, n, stride, dst, accumulate, lines);
       if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false, lines);
       if (k == 4 && !accumulate) return across_fixed<S, 4>(src, k, n, stride, dst, false, lines);
       if (k == 5 && !accumulate && S == 1) return across_fixed<S, S == 1 && same<T, float> ? 5 : 0>(src, k, n, stride, dst, accumulate, lines);
@@ -497,11 +551,12 @@ struct SumFamily {
   // Every second element.
   template <class Dst>
   void merge_halves(const Row* rows, int k, i64 n, Dst dst, Lines lines) const {
+    if (k == 2 && kWidens) return Sums::template merge_fixed<2, kWidens ? 2 : 0>(rows, k, n, dst, false, lines);
     if (k == 3) return Sums::template merge_fixed<2, 3>(rows, k, n, dst, false, lines);
     Sums::template merge_fixed<2, 0>(rows, k, n, dst, false, lines);
   }
   static void clear(Row row, i64 n) { Sum::clear(row, n); }
-  static constexpr bool kByColumns = kDirect && kVectors;
+  static constexpr bool kByColumns = kDirect && kVectors, kWidens = is_half<T> && same<Acc, float>;
 
   // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
@@ -615,7 +670,7 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
       const typename F::Row strip = family.take_row(scratch, pb.block * pb.strip * pb.inner);
       char* y = static_cast<char*>(call.y);
       const i64 item = dtype_bytes(pb.out), row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
-      auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch) {
+      auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch, i64 = 1) {
         i64 count = 1, divisor = 1;
         if (pb.n_axes == 2) {
           const Window w = window_at(pb.axes[0], output);
@@ -666,12 +721,13 @@ struct Nothing {};
 template <class T, class Sum, Term kTerm, bool kRoot, class Divisor, class Mend>
 i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor, int* wrong, Mend&& mend) {
   using F = SumFamily<T, Sum, kTerm>;
-  using To = Finished<T, kRoot>;
+  using To = Finished<T, kRoot, typename Sum::Acc>;
   using Scale = typename To::Scale;
   constexpr bool mends = !same<Mend, Nothing>;
   F family(pb);
   Scratch scratch{memory};
   Scale* scales = scratch.take<Scale>(pb.strip * pb.inner);
+  [[maybe_unused]] Scale* divisors = To::kBoth ? scratch.take<Scale>(pb.strip * pb.inner) : nullptr;
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   auto* y = static_cast<Storage<T>*>(call.y);
   auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
@@ -680,26 +736,30 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
     const i64 rows = by_rows ? divisor_of(pb, first_window(output)) : 1;
     if (lo != of_lo || hi != of_hi || rows != of_rows) {
       for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
-        const Scale scale = To::scale_of(divisor(run) * static_cast<double>(rows));
+        const double whole = divisor(run) * static_cast<double>(rows);
+        const Scale scale = To::scale_of(whole);
         for (i64 i = 0; i < run.n; ++i) scales[run.at + i] = scale;
+        if constexpr (To::kBoth)
+          for (i64 i = 0; i < run.n; ++i) divisors[run.at + i] = static_cast<Scale>(whole);
       });
       of_lo = lo;
       of_hi = hi;
       of_rows = rows;
     }
     pitch = row_elements;
-    return To{y + at, scales, wrong};
+    return To{y + at, scales, wrong, divisors};
   };
-  auto finish = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64) {
+  auto finish = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64, i64 planes = 1) {
     if constexpr (mends) {
       if (!*wrong) return;
-      for (i64 o = output; o < output + rows; ++o, at += row_elements)
-        for_each_run_of_line(pb, &o, lo, hi, 0, first_window(o).count, divisor_of(pb, first_window(o)),
-                             [&](const Run& run) { mend(x, run, y + at + run.at); });
+      for (i64 p = 0; p < planes; ++p, x += pb.axes[0].size_in * pb.axes[0].stride_in * family.element_size())
+        for (i64 o = output; o < output + rows; ++o, at += row_elements)
+          for_each_run_of_line(pb, &o, lo, hi, 0, first_window(o).count, divisor_of(pb, first_window(o)),
+                               [&](const Run& run) { mend(x, run, y + at + run.at); });
       *wrong = 0;
     }
   };
-  return with_walk(pb, family, scratch, pb.block, !mends, [&](auto& walk) {
+  return with_walk(pb, family, scratch, pb.block, true, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
     walk.run(call.x, begin, end, destination, finish);
     return i64{0};

@@ -128,7 +128,7 @@ struct CompareFamily {
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
   // By columns the first of equal elements need not stay: where all equals have the same bits.
-  static constexpr bool kByColumns = !kPositions && (!Order::kHasPlain || Order::kZeroIsSpecial);
+  static constexpr bool kByColumns = !kPositions && (!Order::kHasPlain || Order::kZeroIsSpecial), kWidens = false;
   static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
@@ -771,7 +771,7 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
             pitch = row_elements;
             return destination(at);
           },
-          [&](const Lane* x, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64) {
+          [&](const Lane* x, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64, i64 = 1) {
             finish(x, at, rows * (hi - lo) * pb.inner, row);
           });
       return i64{0};

@@ -6,7 +6,7 @@
 // Where windows share rows, a row is reduced once, along the last axis, and kept for the windows that see it. Where order does
 // not matter columns come first instead if windows step by two, since what is taken apart into every second element is half as
 // much then; or if an end of the array cuts windows: columns are reduced into rows with room at both ends, so that no output
-// is made for itself.
+// is made for itself. Elements that are widened to be summed, two to a result, are so where windows share no rows too.
 //
 // A unit is a tile of rows, done in strips of columns so narrow that the reduced rows which windows share stay in the
 // first-level cache (an NHWC row of 112x64 float32 is 28 KB: a ring of whole rows ran from the second level), and in
@@ -25,17 +25,18 @@ class Direct {
   using Element = typename F::Element;
 
  public:
-  // `grouped`: nothing is left to finish where results are made, so that several small planes may be done together.
+  // `grouped`: several small planes may be done together.
   Direct(const Problem& pb, F& family, Scratch& scratch, i64 block, bool grouped = false)
       : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]),
         rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
     const bool cut = last_.last - last_.first < last_.n_out;
-    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
-                  last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() &&
+    by_columns_ = F::kByColumns && pb.n_axes > 1 && (pb.slots > 0 || F::kWidens) && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
+                  last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut && pb.slots > 0)) && !family.prepares() &&
                   has_one_form(last_);
     if (by_columns_) {
+      if (pb.slots == 0) block_ = (block_ + 1) / 2;  // there are two columns for a result
       column_pitch_ = last_.stride * (pb.strip - 1) + last_.window;
       columns_ = family.take_row(scratch, block_ * column_pitch_);
     }
@@ -43,13 +44,20 @@ class Direct {
 
   // destination(at, pitch, first output row, lo, hi) is where partial results of elements at, at + 1, ... of y go, and sets
   // how far apart the rows of a block are there; finish(plane of x, first output row, rows, at, lo, hi, row, pitch)
-  // completes columns lo..hi-1 of a block of rows.
+  // completes columns lo..hi-1 of a block of rows; finish(..., planes) those of all rows of planes that lie one behind the other.
   template <class Begin, class End>
   void run(const void* x, i64 begin, i64 end, Begin&& destination, End&& finish) {
     const Axis& outer = pb_.axes[0];
     const i64 row_elements = last_.n_out * pb_.inner;
     if (group_ > 1) {  // a unit is a plane
-      for (i64 plane = begin; plane < end; plane += group_) planes(x, plane, min_of(group_, end - plane), destination);
+      for (i64 plane = begin, n; plane < end; plane += n) {
+        n = min_of(group_, end - plane);
+        const Element* base = static_cast<const Element*>(x) + batch_offset(pb_, plane) * family_.element_size();
+        planes(base, plane, n, destination);
+        i64 pitch = row_elements;
+        const i64 at = plane * pb_.out_plane, rows = pb_.n_axes == 1 ? 1 : outer.n_out;
+        finish(base, 0, rows, at, 0, last_.n_out, destination(at, pitch, 0, 0, last_.n_out), pitch, n);
+      }
       return;
     }
     i64 plane = begin / pb_.tiles, tile = begin % pb_.tiles;
@@ -101,10 +109,9 @@ class Direct {
   // Some planes that lie one behind the other, whole rows: their rows are reduced in one call, and each row of outputs, if
   // there is more than one, is merged for all of them.
   template <class Begin>
-  __attribute__((noinline)) void planes(const void* x, i64 first, i64 n, Begin&& destination) {
+  __attribute__((noinline)) void planes(const Element* base, i64 first, i64 n, Begin&& destination) {
     const Axis& outer = pb_.axes[0];
     const i64 height = outer.size_in, width = last_.n_out * pb_.inner, zero = 0;
-    const Element* base = static_cast<const Element*>(x) + batch_offset(pb_, first) * family_.element_size();
     family_.begin();
     i64 pitch = 0;
     if (pb_.n_axes == 1)

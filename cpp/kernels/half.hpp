@@ -12,6 +12,7 @@ struct HalfFormat {
 
   static constexpr int kBias = (1 << (ExponentBits - 1)) - 1;
   static constexpr int kInfinity = ((1 << ExponentBits) - 1) << MantissaBits;
+  static constexpr std::uint16_t kUnsure = kInfinity | 1 << (MantissaBits - 1) | 5;  // one NaN of many, where a result is to be made again
 
   inline __attribute__((always_inline)) float widen() const {
     if constexpr (ExponentBits == 8) {

@@ -221,6 +221,51 @@ inline __attribute__((always_inline)) Like<std::int32_t, V, i64> low_halves(V v)
   }
 }
 
+#if defined(__AVX512F__)
+// Floats added with another rounding than the nearest.
+template <int kRounding, class V>
+inline __attribute__((always_inline)) V add_rounded(V a, V b) {
+  constexpr int how = kRounding | _MM_FROUND_NO_EXC;
+  if constexpr (sizeof(V) == 64) return (V)_mm512_maskz_add_round_ps(0xffff, (__m512)a, (__m512)b, how);
+  else if constexpr (sizeof(V) == 4) return _mm_cvtss_f32(_mm_maskz_add_round_ss(1, _mm_set_ss(a), _mm_set_ss(b), how));
+  else {
+    __m512 x{}, y{};
+    __builtin_memcpy(&x, &a, sizeof a);
+    __builtin_memcpy(&y, &b, sizeof b);
+    const __m512 sum = add_rounded<kRounding>(x, y);
+    V v;
+    __builtin_memcpy(&v, &sum, sizeof v);
+    return v;
+  }
+}
+
+// Floats over whole numbers up to 2^11 as half types; `factor` is the divisor's reciprocal. A division is 16 cycles for 16 lanes:
+// a product and what it leaves, which is exact, are the nearest float but for 2^-20 of a unit. That it is rounded twice does no
+// harm: a quotient that is not on a tie of the half type is further from it than half a unit, as sum - divisor * tie is a whole
+// number of units of the sum.
+template <class T, class V>
+inline __attribute__((always_inline)) Like<Storage<T>, V, float> half_quotients(V sum, V factor, V divisor) {
+  V q = sum * factor;
+  if constexpr (same<V, float>) {
+    const float rest = __builtin_fmaf(-q, divisor, sum);
+    if (rest == rest) q = __builtin_fmaf(rest, factor, q);
+  } else {
+    static_assert(sizeof(V) == 64);
+    const __m512 rest = _mm512_fnmadd_ps((__m512)q, (__m512)divisor, (__m512)sum);
+    // Of infinities nothing is left that is a number.
+    q = (V)_mm512_mask3_fmadd_ps(rest, (__m512)factor, (__m512)q, _mm512_cmp_ps_mask(rest, rest, _CMP_ORD_Q));
+  }
+  return narrow_lanes<T, V, float>(q);
+}
+
+// Whether any of two vectors' floats are not equal.
+template <class V>
+inline __attribute__((always_inline)) bool any_unequal(V a, V b) {
+  if constexpr (same<V, float>) return a != b;
+  else return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_NEQ_UQ) != 0;
+}
+#endif
+
 // What a quotient of bytes is made with. Multiplying is a tenth of dividing, and where no quotient is near a tie, or all are
 // exact, as good: averages of up to 2^13 bytes by an odd number or a power of two.
 inline float byte_scale(double divisor) {

@@ -18,7 +18,7 @@ class Small {
   using Element = typename F::Element;
 
  public:
-  // `grouped` as for Direct.
+  // `grouped`, and what finish gets, as for Direct.
   Small(const Problem& pb, F& family, Scratch& scratch, bool grouped)
       : pb_(pb), family_(family), outer_(pb.axes[0]), last_(pb.axes[1]), group_(grouped ? pb.small : 1) {
     const i64 cells = group_ * pb.in_plane;
@@ -41,7 +41,7 @@ class Small {
       i64 pitch = last_.n_out;
       const auto dst = destination(first * pb_.out_plane, pitch, 0, 0, last_.n_out);
       hand_over(combined(base, n), n, dst);
-      finish(base, 0, outer_.n_out, first * pb_.out_plane, 0, last_.n_out, dst, pitch);
+      finish(base, 0, outer_.n_out, first * pb_.out_plane, 0, last_.n_out, dst, pitch, n);
     }
   }
 

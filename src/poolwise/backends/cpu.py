@@ -33,8 +33,8 @@ SMALL = 1 << 15
 """Elements of windows below which one thread is enough."""
 HUGE = 1 << 22
 """Bytes from which an array is worth huge pages; NumPy's own limit."""
-RECYCLED = 1 << 25
-"""Bytes from which the C library fetches an array's memory anew each time."""
+RECYCLED = 1 << 22
+"""Bytes from which the C library may fetch an array's memory anew each time: always from 32 MiB on, below by what else is freed."""
 MOST_RANKS = 1 << 32
 """Elements of a plane whose positions the gradient of a median can hold."""
 MOST_ROWS, MOST_EDGE_TAPS, LEAST_WEIGHT = 1 << 16, 1 << 24, 1000

@@ -19,6 +19,8 @@ __all__ = ["Plan", "Timing", "calibrate", "interleave"]
 # long as a processor that was halted needs to come up to speed: one call of a millisecond is not enough.
 SETTLE = 0.010
 WARM_UP = 0.005
+LEAST_WARM = 3
+"""Warming calls at least: one that was slow because memory was cold would otherwise be given fewer to become warm in."""
 SHORTEST = 200e-6
 """A sample repeats the call until it is this long: the clock and the loop must not count."""
 WARM_UP_LIMIT = 0.02
@@ -95,7 +97,7 @@ def interleave(tasks: Mapping[Any, Task], guesses: Mapping[Any, float], plan: Pl
                     continue
                 time.sleep(SETTLE)
                 if guesses[name] < WARM_UP_LIMIT:
-                    _sample(tasks[name], max(1, min(int(WARM_UP / max(guesses[name], 1e-9)), 1000)))
+                    _sample(tasks[name], max(LEAST_WARM, min(int(WARM_UP / max(guesses[name], 1e-9)), 1000)))
                 samples[name].append(_sample(tasks[name], calls[name]))
     finally:
         if enabled:
