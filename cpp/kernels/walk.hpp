@@ -21,6 +21,7 @@
 //   kByColumns            whether columns may be combined before rows (direct.hpp); then also
 //   merge_halves(...)     merge, of every second element of the rows
 //   clear(row, n)         elements that change nothing
+//   kWidens               whether they may where windows share no rows, too
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
