@@ -170,6 +170,7 @@ NB_MODULE(_core, m) {
   m.def("parallel_stats", &parallel_wakeups);
   m.def("shared_threads", &openmp_team, "threads"_a, "Threads of the OpenMP team that a loop would run on; 0 for our own.");
   m.def("set_worth_sharing", &set_worth_sharing, "seconds"_a);
+  m.def("set_streams_from", &set_streams_from, "bytes"_a);
   m.def("advise_huge_pages", &advise_huge_pages, "address"_a, "bytes"_a);
   bind_numpy_memory(m);
   bind_calls(m);

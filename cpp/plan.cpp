@@ -1,10 +1,16 @@
 #include "plan.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 #include <string>
+
+#ifdef __linux__
+#include <unistd.h>
+#endif
 
 namespace poolwise {
 namespace {
@@ -30,6 +36,26 @@ constexpr i64 kTallUnits = 8;
 constexpr i64 kGatherBytes = 256 << 10;
 constexpr i64 kSpreadBytes = 24 << 10;
 constexpr i64 kSpreadRow = 40;
+constexpr i64 kWholeRows = 64 << 10;
+constexpr i64 kLeastStreamed = 32;  // part of what is read; where less is written, it does not matter how
+
+// What is known of the last-level cache; a usual one where nothing is.
+i64 last_level_bytes() {
+  if (const char* wanted = std::getenv("POOLWISE_STREAM")) {
+    const long long bytes = std::strtoll(wanted, nullptr, 10);
+    return bytes > 0 ? bytes : kLargest;
+  }
+  long bytes = 0;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+  bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+  return bytes > 0 ? bytes : i64{32} << 20;
+}
+
+std::atomic<i64>& streams_from() {
+  static std::atomic<i64> bytes{last_level_bytes()};
+  return bytes;
+}
 
 [[noreturn]] void fail(const std::string& what) { throw std::invalid_argument("poolwise kernel: " + what); }
 
@@ -118,6 +144,15 @@ bool in_one_piece(const Problem& pb) {
   return true;
 }
 
+// Whether x is one piece of memory, all of which windows see.
+bool is_dense(const Problem& pb) {
+  for (int a = 0; a < pb.n_axes; ++a) {
+    const Axis& axis = pb.axes[a];
+    if (axis.step != 1 || axis.stride_in != axis.in_block || axis.stride > axis.window) return false;
+  }
+  return pb.inner_stride == 1 && in_one_piece(pb);
+}
+
 // See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
@@ -133,7 +168,9 @@ bool plan_direct(Problem& pb, i64 item) {
     return false;
   }
   const i64 least = (256 + pb.inner) / std::max<i64>(pb.inner, 1), n_out = std::max<i64>(last.n_out, 1);
-  const i64 fit = std::clamp<i64>(kStripBytes / one, std::min(least, n_out), n_out), strips = (n_out + fit - 1) / fit;
+  // Nothing is kept of rows that are not shared: whole ones are best where memory is read from end to end.
+  const i64 strip_bytes = pb.linear && pb.slots == 0 && pb.n_axes == 2 ? kWholeRows : kStripBytes;
+  const i64 fit = std::clamp<i64>(strip_bytes / one, std::min(least, n_out), n_out), strips = (n_out + fit - 1) / fit;
   pb.strip = (n_out + strips - 1) / strips;
   const i64 row = product(item * pb.strip, std::max<i64>(pb.inner, 1), "the size of a strip");
   if (pb.slots > 0) {
@@ -338,6 +375,8 @@ void plan_backward(Problem& pb) {
 
 }  // namespace
 
+i64 set_streams_from(i64 bytes) { return streams_from().exchange(bytes); }
+
 void plan(Problem& pb) {
   if (pb.inner < 0) fail("negative inner size");
   pb.planes = 1;
@@ -392,7 +431,12 @@ void plan(Problem& pb) {
   if (padded_volume > (i64{1} << 31) && !is_float(pb.in) && pb.in != Dtype::i64 && pb.in != Dtype::u64 &&
       (pb.op == Op::sum || pb.op == Op::avg))
     fail("windows of more than 2^31 integers are not supported");
+  const i64 read = pb.planes * pb.in_plane * dtype_bytes(pb.in), written = pb.planes * pb.out_plane * dtype_bytes(pb.out);
+  const bool large = read + written > streams_from().load(std::memory_order_relaxed);
+  pb.streams = large && written >= read / kLeastStreamed;
+  pb.linear = large && is_dense(pb);
   plan_forward(pb);
+  if (pb.n_axes > 1 && (pb.n_axes > 2 ? pb.slice.strip : pb.strip) != pb.axes[pb.n_axes - 1].n_out) pb.linear = false;
   plan_backward(pb);
   if (empty) pb.units = 0;
   if (pb.planes == 0 || pb.inner == 0) pb.back_units = 0;

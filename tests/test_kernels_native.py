@@ -5,12 +5,15 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import poolwise as pw
+from poolwise import execute
+from poolwise.backends import cpu
 
 core = pytest.importorskip("poolwise._core", reason="the compiled kernels are not built")
 
@@ -24,6 +27,31 @@ def share_small_calls():
     core.set_worth_sharing(0.0)
     yield
     core.set_worth_sharing(100e-6)
+
+
+@contextmanager
+def streaming():
+    """Kernels that are made here write past the caches, however little they write."""
+    before = core.set_streams_from(-1)
+    yield
+    core.set_streams_from(before)
+
+
+def in_line(shape, dtype, shift=0):
+    """An array that begins so many elements behind the start of a line of the cache, and the memory around it."""
+    size, item, around = math.prod(shape), np.dtype(dtype).itemsize, 128
+    memory = np.full(size + 2 * around, 77, dtype)
+    start = around - memory.ctypes.data // item % (64 // item) + shift
+    return memory[start : start + size].reshape(shape), memory[:start], memory[start + size :]
+
+
+@contextmanager
+def guarded(shape, dtype):
+    """An array whose surroundings must not change; of whole lines of the cache where its size is even."""
+    array, before, after = in_line(shape, dtype, shift=math.prod(shape) % 2)
+    mark = np.dtype(dtype).type(77)
+    yield array
+    assert (before == mark).all() and (after == mark).all()
 
 
 def storage(dtype):
@@ -103,9 +131,14 @@ class Case:
             packed(f, n, s, math.prod(sizes[a + 1 :]))
             for a, (f, n, s) in enumerate(zip(forms, sizes, strides[1:-1], strict=True))
         ]
-        self.kernel = core.Kernel(
-            op, dtype, self.out, [(x.shape[0], strides[0])], axes, (x.shape[-1], strides[-1]), **params
-        )
+
+        def planned():
+            batch, inner = [(x.shape[0], strides[0])], (x.shape[-1], strides[-1])
+            return core.Kernel(op, dtype, self.out, batch, axes, inner, **params)
+
+        self.kernel = planned()
+        with streaming():
+            self.streamed = planned()
         self.radix = [a[10] for a in axes]
         self.shape = (x.shape[0], *(len(f[1]) for f in forms), x.shape[-1])
         self.offset_dtype = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int64}[self.kernel.offset_size]
@@ -127,6 +160,12 @@ class Case:
             else:
                 self.kernel.forward(self.x.ctypes.data, y.ctypes.data, threads)
             results.append((y, off))
+        with guarded(self.shape, storage(self.out)) as y, guarded(self.shape, self.offset_dtype) as off:
+            if offsets:
+                self.streamed.forward_offsets(self.x.ctypes.data, y.ctypes.data, off.ctypes.data, 2)
+            else:
+                self.streamed.forward(self.x.ctypes.data, y.ctypes.data, 2)
+        results.append((y, off))
         assert all(
             y.tobytes() == results[0][0].tobytes() and o.tobytes() == results[0][1].tobytes() for y, o in results
         )
@@ -135,6 +174,9 @@ class Case:
     def indices(self, off):
         index = np.empty(self.shape, np.int64)
         self.kernel.offsets_to_indices(off.ctypes.data, index.ctypes.data, 2)
+        with guarded(self.shape, np.int64) as streamed:
+            self.streamed.offsets_to_indices(off.ctypes.data, streamed.ctypes.data, 2)
+        assert streamed.tobytes() == index.tobytes()
         return index
 
     def backward(self, method, *arrays):
@@ -143,6 +185,9 @@ class Case:
             gx = np.full(self.x.shape, 77, storage(self.dtype))
             getattr(self.kernel, method)(*(a.ctypes.data for a in arrays), gx.ctypes.data, threads)
             results.append(gx)
+        with guarded(self.x.shape, storage(self.dtype)) as gx:
+            getattr(self.streamed, method)(*(a.ctypes.data for a in arrays), gx.ctypes.data, 2)
+        results.append(gx)
         assert all(g.tobytes() == results[0].tobytes() for g in results)
         return results[0]
 
@@ -976,3 +1021,61 @@ def test_many_short_rows(window, stride, padding, shape, dtype, op):
                 pw.max_pool_with_indices(view, (window,), backend=name, **options)[1] for name in ("cpu", "generic")
             )
             np.testing.assert_array_equal(found, wanted)
+
+
+STREAMED = [
+    ((3, 5, 37, 41), (2, 3), (2, 2), 2, 0),
+    ((3, 5, 64, 64), (2, 3), (2, 2), 2, 0),
+    ((3, 5, 64, 64), (2, 3), (3, 3), 2, 1),
+    ((2, 9, 56, 56), (2, 3), (3, 3), 1, 1),
+    ((2, 9, 56, 56), (2, 3), (5, 5), 1, 2),
+    ((2, 300, 7, 7), (2, 3), (3, 3), 1, 1),
+    ((2, 70, 16, 16), (2, 3), (3, 3), 2, 1),
+    ((2, 29, 32, 64), (1, 2), (3, 3), 2, 1),
+    ((2, 29, 32, 64), (1, 2), (2, 2), 2, 0),
+    ((2, 12, 32, 16), (1, 2), (3, 3), 1, 1),
+    ((1, 96, 64, 3), (1, 2), (2, 2), 2, 0),
+    ((1, 1, 300, 768), (2, 3), (2, 2), 2, 0),
+    ((1, 2, 128, 128), (2, 3), (21, 21), 1, 10),
+    ((2, 3, 4096), (2,), (2,), 2, 0),
+    ((2, 3, 9, 16, 32), (2, 3, 4), (3, 3, 3), 2, 1),
+    ((2, 9, 16, 32, 16), (1, 2, 3), (2, 2, 2), 2, 0),
+]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("shape,axes,window,stride,padding", STREAMED, ids=str)
+@pytest.mark.parametrize("op", ["max", "avg", "lp"])
+def test_streamed_results_are_the_same(shape, axes, window, stride, padding, op, shift, monkeypatch):
+    """Past the caches or not, from the start of a line or not: the same values, positions and gradients of every walk."""
+    rng = np.random.default_rng(12)
+
+    def empty(framework, shape, dtype, order, like):
+        array, *_ = in_line([shape[axis] for axis in order], np.dtype(dtype), shift)
+        return array.transpose(np.argsort(order))
+
+    monkeypatch.setattr(cpu, "_empty", empty)
+
+    def clear():
+        for cache in (execute._shortcuts.clear, cpu._layout.cache_clear, cpu._dense_native.cache_clear, cpu._native.cache_clear):
+            cache()
+
+    def results(x):
+        clear()
+        options = {"stride": stride, "padding": padding, "axes": axes, "backend": "cpu"}
+        found = [pw.pool(x, op, window, **options)]
+        if op == "max":
+            found += pw.max_pool_with_indices(x, window, **options)
+        if x.dtype.kind == "f":
+            y, pullback = pw.vjp(pw.pool, x, op, window, **options)
+            found.append(pullback(np.random.default_rng(13).standard_normal(y.shape).astype(x.dtype)))
+        clear()
+        return [array.tobytes() for array in found]
+
+    for dtype in ("float32", "float16", "float64", "int32", "uint8"):
+        if op == "lp" and dtype in ("int32", "uint8"):
+            continue
+        x = (rng.integers(0, 200, shape) if dtype == "uint8" else 9 * rng.standard_normal(shape)).astype(dtype)
+        plain = results(x)
+        with streaming():
+            assert results(x) == plain, dtype

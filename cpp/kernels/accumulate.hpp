@@ -14,6 +14,7 @@ namespace {
 // not fit, a float64 that is not finite, a half type of which the sum is not known well enough (T::kUnsure).
 template <class T, bool kRoot, class Acc>
 struct Finished {
+  using Element = Storage<T>;
   static constexpr bool kRuns = false;  // there is a scale for each column of one row
   static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>, kBoth = same<Acc, float>;
   using Scale = typename Choose<sizeof(T) == 1 || kBoth, float, double>::type;
@@ -73,17 +74,23 @@ struct PlainSum {
     template <class Lanes = All>
     inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const { store(r.sum + i, sum, lanes); }
     template <class T, bool kRoot, class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const {
-      if constexpr (sizeof(T) == 1) store(r.y + i, quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i, lanes)), lanes);
-      else if constexpr (same<T, std::int32_t>) {
+    inline __attribute__((always_inline)) void to(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
+    template <class T, bool kRoot, class Lanes>
+    inline __attribute__((always_inline)) auto result(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const {
+      if constexpr (sizeof(T) == 1) {
+        return quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i, lanes));
+      } else if constexpr (same<T, std::int32_t>) {
         const auto scale = load<Like<double, V, Acc>>(r.scale + i, lanes);
         const auto there = scale != 0;  // lanes that are not loaded are zero
         const V value = any_bit((scale != 1) & there) ? rounded_to_whole(whole_to_double(sum) / scale) : sum;
         const auto low = low_halves(value);
         if (any_bit((widen_lanes<std::int32_t, V, Acc>(low) != value) & there)) __atomic_store_n(r.wrong, 1, __ATOMIC_RELAXED);
-        store(r.y + i, low, lanes);
-      } else if constexpr (kRoot) store(r.y + i, root_lanes<T, V>(sum * load<V>(r.scale + i, lanes)), lanes);
-      else store(r.y + i, narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i, lanes)), lanes);
+        return low;
+      } else if constexpr (kRoot) {
+        return root_lanes<T, V>(sum * load<V>(r.scale + i, lanes));
+      } else {
+        return narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i, lanes));
+      }
     }
   };
 };
@@ -150,10 +157,13 @@ struct PairOf {
       store(r.low + i, low, lanes);
     }
     template <class T, class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<T, false, Acc> r, i64 i, Lanes lanes) const {
+    inline __attribute__((always_inline)) void to(Finished<T, false, Acc> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
+    template <class T, class Lanes>
+    inline __attribute__((always_inline)) auto result(Finished<T, false, Acc> r, i64 i, Lanes lanes) const {
       bool wrong = false;
-      store(r.y + i, Way::template result<T, V>(high, low, r, i, lanes, wrong), lanes);
+      const auto v = Way::template result<T, V>(high, low, r, i, lanes, wrong);
       if (wrong) *r.wrong = 1;
+      return v;
     }
   };
 };
@@ -298,13 +308,33 @@ struct SumRows {
     return make();
   }
 
+  // Writes n states that make.operator()<V>(i, lanes) makes; finished ones past the caches, if that is wanted.
+  template <bool kVectors, class Dst, class Make>
+  static inline __attribute__((always_inline)) void write(i64 n, Dst dst, bool again, [[maybe_unused]] bool past, Make&& make) {
+    if constexpr (kVectors && !same<Dst, Row> && sizeof(Acc) <= 8) {
+      if (whole_lines(past, dst.y, n)) {
+        using V = Vector<Acc, kVectorBytes>;
+        constexpr i64 lanes = kVectorBytes / sizeof(Acc);
+        constexpr int parts = static_cast<int>(kLine / sizeof(*dst.y) / lanes);
+        for (i64 i = 0; i < n; i += parts * lanes) {
+          decltype(make.template operator()<V>(i, All{}).result(dst, i, All{})) line[parts];
+#pragma GCC unroll 4
+          for (int p = 0; p < parts; ++p) line[p] = make.template operator()<V>(i + p * lanes, All{}).result(dst, i + p * lanes, All{});
+          put_all<typename Dst::Element, parts>(dst.y + i, line, true);
+        }
+        return;
+      }
+    }
+    sweep<Acc, kVectors>(n, again, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) { make.template operator()<V>(i, lanes).to(dst, i, lanes); });
+  }
+
   // S: stride in the rows.
   template <int S, int K, class Dst>
   __attribute__((noinline)) static void merge_fixed(const Row* rows, int k, i64 n, Dst dst, bool accumulate, Lines lines) {
     Row parts[kGroup];
     const int many = K > 0 ? K : k;
     for (int r = 0; r < many; ++r) parts[r] = rows[r];
-    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+    auto make = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       State state = first<State>(dst, i, lanes, accumulate, [&] { return State::template from<S>(parts[0], i, lanes); });
       if constexpr (K > 0) {
@@ -313,10 +343,10 @@ struct SumRows {
       } else {
         for (int r = accumulate ? 0 : 1; r < many; ++r) state.add(State::template from<S>(parts[r], i, lanes));
       }
-      state.to(dst, i, lanes);
+      return state;
     };
     for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Acc, true>(n, !accumulate, body);
+      write<true>(n, dst, !accumulate, lines.past, make);
       dst = dst.line(lines.to);
       for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
     }
@@ -451,7 +481,7 @@ struct SumFamily {
         grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 8
           for (int k = 0; k < K; ++k) {
-            fetch_far<Like<Lane, V, Acc>>(q + at[k]);
+            fetch_in_turns<Like<Lane, V, Acc>>(q + at[k]);
             sums[k].add(read<1, V>(q + at[k], lanes));
           }
         });
@@ -508,7 +538,7 @@ struct SumFamily {
     const Lane* src[K > 0 ? K : kGroup];  // a copy that no store can alias stays in registers
     for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] = sources[s];
     [[maybe_unused]] const Asks asks = asks_of<S>(sources, K > 0 ? K : k, lines);
-    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+    auto make = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using State = typename Sum::template State<V>;
       const i64 at = S == 0 ? i * stride : S * i;
       if constexpr (S > 0) fetch_ahead<S, Like<Lane, V, Acc>>(asks, src, K > 0 ? K : k, at, lines.ahead);
@@ -519,10 +549,10 @@ struct SumFamily {
       } else {
         for (int s = accumulate ? 0 : 1; s < k; ++s) state.add(read<S, V>(src[s] + at, lanes));
       }
-      state.to(dst, i, lanes);
+      return state;
     };
     for (i64 l = 0; l < lines.count; ++l) {
-      sweep<Acc, S != 0>(n, !accumulate, body);
+      Sums::template write<S != 0>(n, dst, !accumulate, lines.past, make);
       dst = dst.line(lines.to);
       for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
     }
@@ -562,7 +592,7 @@ struct SumFamily {
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
     using Scalar = typename Sum::template State<Acc>;
     Scalar total = Sums::total(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
-      fetch_far<Like<Lane, V, Acc>>(p + i);
+      fetch_in_turns<Like<Lane, V, Acc>>(p + i);
       return Sum::template State<V>::from(read<1, V>(p + i));
     });
     if (accumulate) {
@@ -762,6 +792,7 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
   return with_walk(pb, family, scratch, pb.block, true, [&](auto& walk) {
     if (!memory) return static_cast<i64>(scratch.used);
     walk.run(call.x, begin, end, destination, finish);
+    end_stream(pb.streams);
     return i64{0};
   });
 }

@@ -294,6 +294,11 @@ struct CompareFamily {
     body.template operator()<Mode::exact>();
   }
 
+  static inline __attribute__((always_inline)) bool goes_past(const Lines& lines, Row dst, i64 n) {
+    if constexpr (kPositions) return whole_lines(lines.past, dst.value, n) && whole_lines(true, dst.position, n);
+    else return whole_lines(lines.past, dst.value, n);
+  }
+
   // How far ahead of where it writes a merge asks for memory: the processor sees each row of a strip begin anew.
   static i64 rows_ahead(i64 n, const Lines& lines) {
     return lines.to * ((kAhead / static_cast<i64>(sizeof(Lane)) - 1) / max_of(n, 1) + 1);
@@ -313,6 +318,7 @@ struct CompareFamily {
     [[maybe_unused]] typename Choose<kPositions, P, char>::type mark[kGroup];
     if constexpr (kPositions)
       for (int s = 0; s < many; ++s) mark[s] = static_cast<P>(marks[s]);
+    bool past = false;
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
@@ -323,7 +329,7 @@ struct CompareFamily {
       if constexpr (S > 0) fetch_ahead<S, V>(asks, src, many, S * i, lines.ahead);
       // Without positions this is also how rows are merged, which have nothing ahead.
       if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
-        if (asks == Asks::none) __builtin_prefetch(dst.value + far + i, 1);
+        if (asks == Asks::none && !past) __builtin_prefetch(dst.value + far + i, 1);
       V kept = accumulate ? flipped(load<V>(dst.value + i, lanes)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
@@ -332,18 +338,19 @@ struct CompareFamily {
         } else {
           for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         }
-        store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
+        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, past);
       } else {
         using VP = Like<P, V, Lane>;
         VP at = accumulate ? load<VP>(dst.position + i, lanes) : static_cast<VP>(VP{} + mark[0]);
 #pragma GCC unroll 8
         for (int s = accumulate ? 0 : 1; s < many; ++s) keep<kMode>(kept, at, from(src[s]), static_cast<VP>(VP{} + mark[s]), masks.infinity);
-        store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
-        store(dst.position + i, at, lanes);
+        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, past);
+        put(dst.position + i, at, lanes, past);
       }
     };
     // What was kept already is not replaced by the same sources again.
     for (i64 l = 0; l < lines.count; ++l) {
+      past = goes_past(lines, dst, n);
       sweep<Lane, S != 0 && kVectors>(n, true, body);
       dst = dst.line(lines.to);
       for (int s = 0; s < many; ++s) src[s] += lines.from;
@@ -408,9 +415,10 @@ struct CompareFamily {
     }
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     const i64 far = rows_ahead(n, lines);
+    bool past = false;
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using VP = Like<P, V, Lane>;
-      if constexpr (sizeof(V) >= 32) {
+      if (sizeof(V) >= 32 && !past) {
         __builtin_prefetch(dst.value + far + i, 1);
         __builtin_prefetch(dst.position + far + i, 1);
       }
@@ -419,10 +427,11 @@ struct CompareFamily {
 #pragma GCC unroll 8
       for (int r = accumulate ? 0 : 1; r < many; ++r)
         keep<kMode>(kept, at, flipped(load<V>(row[r].value + i, lanes)), static_cast<VP>(load<VP>(row[r].position + i, lanes) + mark[r]), masks.infinity);
-      store(dst.value + i, left<kMode>(kept, masks.flip), lanes);
-      store(dst.position + i, at, lanes);
+      put(dst.value + i, left<kMode>(kept, masks.flip), lanes, past);
+      put(dst.position + i, at, lanes, past);
     };
     for (i64 l = 0; l < lines.count; ++l) {
+      past = goes_past(lines, dst, n);
       sweep<Lane, kVectors>(n, true, body);
       dst = dst.line(lines.to);
       for (int r = 0; r < many; ++r) row[r] = row[r].at(lines.from);
@@ -556,7 +565,7 @@ struct CompareFamily {
       grid.rest(p, [&](const Lane* q) __attribute__((always_inline)) {
 #pragma GCC unroll 4
         for (int k = 0; k < K; ++k) {
-          fetch_far<V>(q + at[k]);
+          fetch_in_turns<V>(q + at[k]);
           kept[k] = better<kMode>(kept[k], from(q + at[k]), masks.infinity);
         }
       });
@@ -666,7 +675,7 @@ struct CompareFamily {
     Seen<Vector<Lane, 16>> narrow;
     Seen<Lane> single;
     Lane best = turned(greatest(n, [&]<class V>(i64 i) __attribute__((always_inline)) {
-      fetch_far<V>(p + i);
+      fetch_in_turns<V>(p + i);
       const V v = masked(load<V>(p + i), masks.keep, masks.flip);
       if constexpr (same<V, Lane>) single.look(v);
       else if constexpr (sizeof(V) == kVectorBytes) wide.look(v);
@@ -774,6 +783,7 @@ i64 compare_forward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
           [&](const Lane* x, i64, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64, i64 = 1) {
             finish(x, at, rows * (hi - lo) * pb.inner, row);
           });
+      end_stream(pb.streams);
       return i64{0};
     });
   }

@@ -31,6 +31,7 @@ class Direct {
         rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
+    for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
     const bool cut = last_.last - last_.first < last_.n_out;
     by_columns_ = F::kByColumns && pb.n_axes > 1 && (pb.slots > 0 || F::kWidens) && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
                   last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut && pb.slots > 0)) && !family.prepares() &&
@@ -71,7 +72,7 @@ class Direct {
           const i64 b = min_of(a + pb_.strip, hi), at = plane_at + a * pb_.inner, mark = 0;
           i64 pitch = (b - a) * pb_.inner;
           const auto dst = destination(at, pitch, 0, a, b);
-          rows_.reduce(&base, &mark, 1, a, b, dst, Lines{1, 0, 0});
+          rows_.reduce(&base, &mark, 1, a, b, dst, Lines{1, 0, 0, 0, 0, pb_.streams});
           finish(base, 0, 1, at, a, b, dst, pitch);
         }
       } else {
@@ -147,7 +148,7 @@ class Direct {
     }
     for (i64 o = lo, next; o < hi; o = next) {
       const bool uniform = o >= outer.first && o < outer.last;
-      next = uniform ? min_of(min_of(outer.last, hi), o + block_) : o + 1;
+      next = uniform ? min_of(min_of(outer.last, hi), end_of_block(o)) : o + 1;
       visit(o, next - o, [&](auto dst, i64 pitch) {
         if constexpr (F::kByColumns) {
           if (by_columns_ && columns_block(base, o, next - o, b - a, dst, pitch, seen)) return;
@@ -156,6 +157,12 @@ class Direct {
         else block(base, o, next - o, a, b, dst, pitch);
       });
     }
+  }
+
+  // Where results are streamed, blocks begin with whole lines if rows ever do, but for the first.
+  i64 end_of_block(i64 o) const {
+    if (!pb_.streams) return o + block_;
+    return o % aligned_ == 0 ? o + max_of(block_ - block_ % aligned_, 1) : o + min_of(aligned_ - o % aligned_, block_);
   }
 
   template <class Dst>
@@ -168,7 +175,7 @@ class Direct {
       from[r] = base + (w.start + r) * row_stride_;
       marks[r] = r * outer.offset_unit;
     }
-    rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, Lines{lines, outer.stride * row_stride_, pitch});
+    rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, Lines{lines, outer.stride * row_stride_, pitch, 0, 0, pb_.streams});
   }
 
   // Makes room in the rows of reduced columns where windows of columns a..b-1 reach beyond the ends of the array.
@@ -200,12 +207,12 @@ class Direct {
       const Lane* from[kGroup];
       i64 marks[kGroup] = {};
       for (i64 r = 0; r < w.count; ++r) from[r] = base + (w.start + r) * row_stride_ + real_begin_;
-      const i64 ahead = step * ((kAhead / static_cast<i64>(sizeof(Lane)) + outer.stride * width - 1) / (outer.stride * width));
+      const i64 ahead = pb_.linear ? kInTurns : step * ((kAhead / static_cast<i64>(sizeof(Lane)) + outer.stride * width - 1) / (outer.stride * width));
       family_.template across<1>(from, marks, static_cast<int>(w.count), width, 1, columns_.at(room_), false,
                                   Lines{lines, step, column_pitch_, ahead, static_cast<int>(outer.stride)});
       Row parts[kGroup];
       for (i64 j = 0; j < last_.window; ++j) parts[j] = columns_.at(j);
-      const Lines all{lines, column_pitch_, pitch};
+      const Lines all{lines, column_pitch_, pitch, 0, 0, pb_.streams};
       if (last_.stride == 1) family_.merge(parts, marks, static_cast<int>(last_.window), n, dst, false, all);
       else family_.merge_halves(parts, static_cast<int>(last_.window), n, dst, all);
       return true;
@@ -237,7 +244,7 @@ class Direct {
       // Rows that follow each other are one.
       const bool joined = Dst::kRuns && outer.stride == 1 && width == pitch_ && pitch == pitch_;
       family_.merge(parts, marks, static_cast<int>(w.count), joined ? n * width : width, dst.line(l * pitch), false,
-                    Lines{joined ? 1 : n, outer.stride * pitch_, pitch});
+                    Lines{joined ? 1 : n, outer.stride * pitch_, pitch, 0, 0, pb_.streams});
     }
   }
 
@@ -249,6 +256,7 @@ class Direct {
   i64 group_;       // most planes at once
   i64 row_stride_;  // of x, in units of Element
   i64 pitch_;       // of the ring
+  i64 aligned_ = 1; // rows of outputs that are whole lines together
   Row ring_ = {};
   bool by_columns_;  // whether columns come first: rows that begin with room_, then what lies from real_begin_ to real_end_ of x
   i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0;

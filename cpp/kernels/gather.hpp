@@ -54,14 +54,19 @@ inline Taps taps_of(const Axis& axis, i64 residue) {
 // where not even a vector fits.
 template <i64 lanes, class F>
 inline __attribute__((always_inline)) bool in_blocks(i64 n, F&& f) {
-  auto blocks = [&]<int U>() __attribute__((always_inline)) {
-    for (i64 i = 0; i < n; i += U * lanes) f.template operator()<U>(min_of(i, n - U * lanes));
-    return true;
-  };
-  if (n >= 4 * lanes) return blocks.template operator()<4>();
-  if (n >= 2 * lanes) return blocks.template operator()<2>();
-  if (n >= lanes) return blocks.template operator()<1>();
-  return false;
+  if (n < lanes) return false;
+  i64 i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) f.template operator()<4>(i);
+  if (i + 2 * lanes <= n) {
+    f.template operator()<2>(i);
+    i += 2 * lanes;
+  }
+  if (i + lanes <= n) {
+    f.template operator()<1>(i);
+    i += lanes;
+  }
+  if (i < n) f.template operator()<1>(n - lanes);
+  return true;
 }
 
 // The same for vectors of lanes L, f.operator()<V, U>(i), and down to vectors of 16 bytes: rows of small planes.
@@ -98,12 +103,12 @@ inline __attribute__((always_inline)) void ask_for(const L* p) {
   for (u64 b = 0; b < n * sizeof(L); b += 64) __builtin_prefetch(reinterpret_cast<const char*>(p) + b);
 }
 
-// 2n elements, by turns from a and b.
+// 2n elements, by turns from a and b; past the caches as put() says.
 template <class N, class L, int... I>
-inline __attribute__((always_inline)) void interleave(N a, N b, L* to, Indices<I...>) {
+inline __attribute__((always_inline)) void interleave(N a, N b, L* to, bool past, Indices<I...>) {
   constexpr int n = sizeof...(I);
-  store(to, __builtin_shufflevector(a, b, (I / 2 + I % 2 * n)...));
-  store(to + n, __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...));
+  const N both[2] = {__builtin_shufflevector(a, b, (I / 2 + I % 2 * n)...), __builtin_shufflevector(a, b, (n / 2 + I / 2 + I % 2 * n)...)};
+  put_all<L, 2>(to, both, past);
 }
 
 // n rounds of one element from each of s rows, which are `pitch` apart.
@@ -115,7 +120,7 @@ __attribute__((noinline)) void take_turns(const L* __restrict from, i64 pitch, i
 }
 
 template <class L>
-void in_turns(const L* from, i64 pitch, i64 n, i64 s, L* to) {
+void by_turns(const L* from, i64 pitch, i64 n, i64 s, L* to) {
   // The compiler shuffles what it knows the number of, in an eighth of the time.
   if (s == 3) return take_turns<3>(from, pitch, n, to);
   if (s == 4) return take_turns<4>(from, pitch, n, to);
@@ -500,7 +505,7 @@ class GatherChosen : GatherRows {
       const int first = r > 0 ? ends[r - 1] : 0;
       sum(sources_ + first, ends[r] - first, n, residues_ + r * lines.count * n, Lines{lines.count, lines.from, n}, from, at, at_step);
     }
-    for (i64 l = 0; l < lines.count; ++l) in_turns(residues_ + l * n, lines.count * n, n, s, to + l * lines.to);
+    for (i64 l = 0; l < lines.count; ++l) by_turns(residues_ + l * n, lines.count * n, n, s, to + l * lines.to);
   }
 
   // Copies the offsets of the lines, those of cut windows as if they were whole; places[l] is line l.
@@ -612,23 +617,29 @@ class GatherChosen : GatherRows {
     if constexpr (same<T, Acc>) return v; else return narrow_lanes<T, V, Acc>(v);
   }
 
+  // Whether rows are written for good, not kept to be taken by turns.
+  bool to_gx(const Lane* to) const { return to >= gx_ && to < gx_ + pb_.planes * pb_.in_plane; }
+
   // The sums of k sources, from element i0 of each g and element at0 of their offsets on, into n elements of each line;
   // offsets of lines are at_step apart.
   __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
+      const bool past = whole_lines(pb_.streams && to_gx(to), to, n);
       if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
             constexpr i64 lanes = sizeof(V) / sizeof(Acc);
             V total[U];
             if constexpr (U > 1) {
-              ask_for<U * lanes>(far_to + i);
+              if (!past) ask_for<U * lanes>(far_to + i);
               ask_for<U * lanes>(far_g + i0 + i);
               if (!in_runs_) ask_for<U * lanes>(far_chosen + at0 + i);
             }
             add_up<V, U>(from, k, i0 + i, at0 + i, total);
+            Like<Lane, V, Acc> narrow[U];
 #pragma GCC unroll 4
-          for (int u = 0; u < U; ++u) store(to + i + u * lanes, narrowed(total[u]));
+            for (int u = 0; u < U; ++u) narrow[u] = narrowed(total[u]);
+            put_all<Lane, U>(to + i, narrow, past);
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
@@ -643,17 +654,18 @@ class GatherChosen : GatherRows {
   __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
+      const bool past = whole_lines(pb_.streams && to_gx(to), to, 2 * n);
       if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
             constexpr int lanes = sizeof(V) / sizeof(Acc);
             V even[U], odd[U];
             if constexpr (U > 1) {
-              ask_for<2 * U * lanes>(far_to + 2 * i);
+              if (!past) ask_for<2 * U * lanes>(far_to + 2 * i);
               ask_for<U * lanes>(far_g + i0 + i);
             }
             add_up<V, U>(sources_, half, i0 + i, at0 + i, even);
             add_up<V, U>(sources_ + half, k - half, i0 + i, at0 + i, odd);
             for (int u = 0; u < U; ++u)
-              interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * lanes), typename CountTo<lanes>::type{});
+              interleave(narrowed(even[u]), narrowed(odd[u]), to + 2 * (i + u * lanes), past, typename CountTo<lanes>::type{});
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
@@ -878,7 +890,7 @@ class GatherSums : GatherRows {
     } else {
       const i64 n = kNorm ? 0 : (end - begin) / s;  // of norms one by one: their elements are at hand only in their place
       for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n);
-      in_turns(turns_, n, n, s, to + begin);
+      by_turns(turns_, n, n, s, to + begin);
       for (i64 p = begin + n * s; p < end; ++p) {
         const Taps& taps = taps_[(p - begin) % s];
         add_along(sent(p / s + taps.first), taps.count, 1, to + p);
@@ -900,12 +912,15 @@ class GatherSums : GatherRows {
   __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines = {1, 0, 0}) const {
     const i64 pitch = pb_.inner, far = far_to_;
     for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
+      const bool past = whole_lines(pb_.streams && to != turns_, to, n);
       if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
             V total[U];
-            if constexpr (U > 1) ask_for<U * kLanes>(to + far + i);
+            if (U > 1 && !past) ask_for<U * kLanes>(to + far + i);
             add<V, U>(from + i, pitch, k, total);
+            Like<Lane, V, double> narrow[U];
 #pragma GCC unroll 4
-          for (int u = 0; u < U; ++u) store(to + i + u * kLanes, received(total[u], to + i + u * kLanes));
+            for (int u = 0; u < U; ++u) narrow[u] = received(total[u], to + i + u * kLanes);
+            put_all<Lane, U>(to + i, narrow, past);
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
@@ -920,9 +935,10 @@ class GatherSums : GatherRows {
   __attribute__((noinline)) void add_two(i64 i0, i64 n, Lane* to) const {
     const double *even_from = sent(i0 + taps_[0].first), *odd_from = sent(i0 + taps_[1].first);
     const Lane* far_to = to + far_to_;
+    const bool past = whole_lines(pb_.streams, to, 2 * n);
     if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
           V even[U], odd[U];
-          if constexpr (U > 1) ask_for<2 * U * kLanes>(far_to + 2 * i);
+          if (U > 1 && !past) ask_for<2 * U * kLanes>(far_to + 2 * i);
           add<V, U>(even_from + i, 1, taps_[0].count, even);
           add<V, U>(odd_from + i, 1, taps_[1].count, odd);
           for (int u = 0; u < U; ++u) {
@@ -932,7 +948,7 @@ class GatherSums : GatherRows {
               even[u] = times(even[u], wide<V, 2>(x));
               odd[u] = times(odd[u], wide<V, 2>(x + 1));
             }
-            interleave(narrowed(even[u]), narrowed(odd[u]), at, typename CountTo<kLanes>::type{});
+            interleave(narrowed(even[u]), narrowed(odd[u]), at, past, typename CountTo<kLanes>::type{});
           }
         }))
       return;
@@ -1027,6 +1043,7 @@ i64 gather_backward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
   if (!memory) return static_cast<i64>(scratch.used);
   if (pb.gather) {
     gather.run(begin * pb.gather, min_of(end * pb.gather, pb.gather_rows));
+    end_stream(pb.streams);
     return 0;
   }
   // Where the plan cut gx into tiles of positions on an axis before the last: rows all the same.
@@ -1037,6 +1054,7 @@ i64 gather_backward(const Problem& pb, const Call& call, i64 begin, i64 end, cha
     const i64 before = unit / pb.back_tiles * split.size_in;
     gather.run((before + lo) * rows, (before + hi) * rows);
   }
+  end_stream(pb.streams);
   return 0;
 }
 

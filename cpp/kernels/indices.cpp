@@ -1,6 +1,6 @@
 // Compact offsets to public flat indices, at the speed of writing them: an index is eight times as long as its offset.
 #include "kernels.hpp"
-#include "simd.hpp"
+#include "stream.hpp"
 
 namespace poolwise {
 namespace {
@@ -42,7 +42,7 @@ __attribute__((noinline)) i64 shift_of(const Problem& pb, u64 offset) {
 // Eight outputs at a time. kFew: at most 16 offsets, whose shifts fit two registers.
 template <bool kFew>
 inline __attribute__((always_inline)) void spread_bytes(const i64* shifts, const std::uint8_t* offsets, i64 n, i64 first,
-                                                        i64 step, i64* indices) {
+                                                        i64 step, i64* indices, bool past) {
   const __m512i low = _mm512_loadu_si512(shifts), high = _mm512_loadu_si512(shifts + 8), ahead = _mm512_set1_epi64(8 * step);
   __m512i start = (__m512i)(Vector<i64, 64>{0, step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step, 7 * step} + first);
   auto index = [&](__m128i bytes) __attribute__((always_inline)) {
@@ -51,8 +51,9 @@ inline __attribute__((always_inline)) void spread_bytes(const i64* shifts, const
     else return _mm512_add_epi64(start, _mm512_mask_i64gather_epi64(low, 0xff, offset, shifts, 8));
   };
   i64 i = 0;
+  past = whole_lines(past, indices, n);
   for (; i + 8 <= n; i += 8) {
-    _mm512_storeu_si512(indices + i, index(_mm_loadu_si64(offsets + i)));
+    put(indices + i, (Vector<i64, 64>)index(_mm_loadu_si64(offsets + i)), All{}, past);
     start = _mm512_add_epi64(start, ahead);
   }
   if (i == n) return;
@@ -67,8 +68,8 @@ inline __attribute__((always_inline)) void spread(const Problem& pb, const Shift
                                                   i64 first, i64 step, i64* indices) {
   if constexpr (sizeof(Offset) == 1) {
 #if defined(__AVX512F__)
-    if (pb.offset_count <= 16) spread_bytes<true>(shifts.of, offsets, n, first, step, indices);
-    else spread_bytes<false>(shifts.of, offsets, n, first, step, indices);
+    if (pb.offset_count <= 16) spread_bytes<true>(shifts.of, offsets, n, first, step, indices, pb.streams);
+    else spread_bytes<false>(shifts.of, offsets, n, first, step, indices, pb.streams);
 #else
     for (i64 i = 0; i < n; ++i) indices[i] = first + i * step + shifts.of[offsets[i]];
 #endif
@@ -105,6 +106,7 @@ void convert(const Problem& pb, const Offset* offsets, i64* indices, i64 begin, 
     }
     for (int a = depth - 1; a >= 0 && ++outputs[a] == pb.axes[a].n_out; --a) outputs[a] = 0;
   }
+  end_stream(pb.streams);
 }
 
 }  // namespace

@@ -52,7 +52,7 @@ class Rows {
       const i64 origin = origin_of(lo), width = span(lo, hi) * pb_.inner;
       inspect(from, n, origin * stride_, width, lines);
       // Rows of this strip that hold as much as is to be asked for in advance.
-      lines.ahead = lines.from * ((kAhead / static_cast<i64>(sizeof(Lane)) + width - 1) / width);
+      lines.ahead = pb_.linear ? kInTurns : lines.from * ((kAhead / static_cast<i64>(sizeof(Lane)) + width - 1) / width);
       dense(from, marks, n, 0, lo, hi, dst, lines);
     }
   }
@@ -115,7 +115,7 @@ class Rows {
                           (last_.stride == 1 || (last_.stride == 2 && inner == 1));
       if (joined) {
         const i64 all = (lines.count - 1) * width + (b - a) * inner;
-        const Lines one{1, 0, 0, lines.ahead == 0 ? 0 : kAhead / static_cast<i64>(sizeof(Lane))};
+        const Lines one{1, 0, 0, lines.ahead == 0 ? 0 : near_};
         if (last_.stride == 1) family_.template across<1>(src, mark, k, all, 1, to, false, one);
         else by_stride(src, mark, k, all, stride, to, one);
       } else if (last_.stride == 1 && position_stride_ == inner) {
@@ -124,13 +124,13 @@ class Rows {
         by_stride(src, mark, k, b - a, stride, to, lines);
       } else if (together_ > 0) {
         for (i64 l = 0; l < lines.count; ++l) {
-          few_channels(src, mark, k, b - a, stride, to.line(l * lines.to), lines.ahead > 0);
+          few_channels(src, mark, k, b - a, stride, to.line(l * lines.to), lines.ahead != 0);
           for (int s = 0; s < k; ++s) src[s] += lines.from;
         }
       } else {
         for (i64 l = 0; l < lines.count; ++l) {
           family_.template across<1>(src, mark, k, inner, 1, to.line(l * lines.to), false,
-                                      Lines{b - a, stride, inner, kAhead / static_cast<i64>(sizeof(Lane))});
+                                      Lines{b - a, stride, inner, near_, 0, lines.past});
           for (int s = 0; s < k; ++s) src[s] += lines.from;
         }
       }
@@ -157,7 +157,7 @@ class Rows {
       const i64 many = min_of(together_, n - o);
       for (int s = 0; s < k; ++s) src[s] = sources[s] + o * stride;
       family_.template across<1>(src, mark, k, (many - 1) * stride + inner, 1, neighbours_, false,
-                                 Lines{1, 0, 0, ahead ? kAhead / static_cast<i64>(sizeof(Lane)) : 0});
+                                 Lines{1, 0, 0, ahead ? near_ : 0});
       const Dst to = dst.at(o * inner);
       if constexpr (same<Dst, typename F::Row>) {
         F::pick(neighbours_, many, inner, stride, to);
@@ -171,6 +171,7 @@ class Rows {
   const Problem& pb_;
   F& family_;
   const Axis& last_;
+  const i64 near_ = pb_.linear ? kInTurns : kAhead / static_cast<i64>(sizeof(Lane));  // how far ahead memory is asked for along a row
   i64 together_ = 0;  // outputs of few channels that are made at once
   typename F::Row neighbours_ = {};
   i64 position_stride_;  // of rows as they are read, in lanes

@@ -69,7 +69,7 @@ class Small {
     }
     length -= last_.window - 1;
     family_.template across<1>(src, mark, static_cast<int>(last_.window), length, 1, along_, false,
-                               Lines{1, 0, 0, kAhead / static_cast<i64>(sizeof(Lane))});
+                               Lines{1, 0, 0, pb_.linear ? kInTurns : kAhead / static_cast<i64>(sizeof(Lane))});
     for (i64 r = 0; r < outer_.window; ++r) {
       parts[r] = along_.at(r * last_.size_in);
       mark[r] = r * outer_.offset_unit;

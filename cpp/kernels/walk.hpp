@@ -25,19 +25,22 @@
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
-#include "simd.hpp"
+#include "stream.hpp"
 
 namespace poolwise {
 namespace {
 
 // Rows combined in one call: how many, what each adds to the sources and to the destination, how far ahead of the sources
-// memory is asked for (0: not at all), and for how many of the last ones, where the others were sources of a line before (0:
-// there are none). The processor looks some hundred elements ahead on its own, which hides neither the start of each row nor
+// memory is asked for (0: not at all; kInTurns: as in_turns() says), and for how many of the last ones, where the others were sources of a line before (0:
+// there are none), and whether results go past the caches (stream.hpp). The processor looks some hundred elements ahead on its own, which hides neither the start of each row nor
 // the work between them.
+constexpr i64 kInTurns = -1 - static_cast<i64>(~0ull >> 1);
+
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;
   int fresh = 0;
+  bool past = false;
 };
 
 // Which sources' memory is asked for in advance, a vector of S-th elements each: the first and the last, where that is another
@@ -57,12 +60,18 @@ inline Asks asks_of(const L* const* sources, int k, const Lines& lines) {
 
 template <int S, class V, class L>
 inline __attribute__((always_inline)) void fetch_ahead(Asks asks, const L* const* sources, int k, i64 at, i64 ahead) {
-  if constexpr (sizeof(V) >= 32) {
+  if constexpr (sizeof(V) >= 16) {
     constexpr i64 lanes = sizeof(V) / sizeof(L);
     if (asks == Asks::none) return;
+    const bool turns = ahead == kInTurns;
     auto ask = [&](const L* p) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-      for (int s = 0; s < S; ++s) __builtin_prefetch(p + at + ahead + s * lanes);
+      for (int s = 0; s < S; ++s) {
+        const L* q = p + at + s * lanes;
+        if (!turns) __builtin_prefetch(q + ahead);
+        // Vectors of less than a line ask at its first.
+        else if (sizeof(V) >= kLine || reinterpret_cast<u64>(q) % kLine < sizeof(V)) __builtin_prefetch(in_turns(q));
+      }
     };
     if (asks != Asks::last) ask(sources[asks == Asks::last_two ? k - 2 : 0]);
     if (asks == Asks::first) return;
