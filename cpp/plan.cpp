@@ -36,11 +36,10 @@ constexpr i64 kTallUnits = 8;
 constexpr i64 kGatherBytes = 256 << 10;
 constexpr i64 kSpreadBytes = 24 << 10;
 constexpr i64 kSpreadRow = 40;
-constexpr i64 kWholeRows = 64 << 10;
-constexpr i64 kLeastStreamed = 32;  // part of what is read; where less is written, it does not matter how
+constexpr i64 kWholeRows = 256 << 10;  // of x read from end to end; half of a small second-level cache
 
-// What is known of the last-level cache; a usual one where nothing is.
-i64 last_level_bytes() {
+// From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md).
+i64 default_streams_from() {
   if (const char* wanted = std::getenv("POOLWISE_STREAM")) {
     const long long bytes = std::strtoll(wanted, nullptr, 10);
     return bytes > 0 ? bytes : kLargest;
@@ -49,11 +48,11 @@ i64 last_level_bytes() {
 #ifdef _SC_LEVEL3_CACHE_SIZE
   bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
-  return bytes > 0 ? bytes : i64{32} << 20;
+  return bytes > 0 ? bytes / 2 : i64{16} << 20;
 }
 
 std::atomic<i64>& streams_from() {
-  static std::atomic<i64> bytes{last_level_bytes()};
+  static std::atomic<i64> bytes{default_streams_from()};
   return bytes;
 }
 
@@ -168,8 +167,9 @@ bool plan_direct(Problem& pb, i64 item) {
     return false;
   }
   const i64 least = (256 + pb.inner) / std::max<i64>(pb.inner, 1), n_out = std::max<i64>(last.n_out, 1);
-  // Nothing is kept of rows that are not shared: whole ones are best where memory is read from end to end.
-  const i64 strip_bytes = pb.linear && pb.slots == 0 && pb.n_axes == 2 ? kWholeRows : kStripBytes;
+  // Whole rows, though they are kept in the second-level cache, are best where memory is read from end to end.
+  const bool whole = pb.linear && pb.n_axes == 2 && one <= kWholeRows / std::max<i64>(last.n_out, 1);
+  const i64 strip_bytes = whole ? kWholeRows : kStripBytes;
   const i64 fit = std::clamp<i64>(strip_bytes / one, std::min(least, n_out), n_out), strips = (n_out + fit - 1) / fit;
   pb.strip = (n_out + strips - 1) / strips;
   const i64 row = product(item * pb.strip, std::max<i64>(pb.inner, 1), "the size of a strip");
@@ -432,9 +432,8 @@ void plan(Problem& pb) {
       (pb.op == Op::sum || pb.op == Op::avg))
     fail("windows of more than 2^31 integers are not supported");
   const i64 read = pb.planes * pb.in_plane * dtype_bytes(pb.in), written = pb.planes * pb.out_plane * dtype_bytes(pb.out);
-  const bool large = read + written > streams_from().load(std::memory_order_relaxed);
-  pb.streams = large && written >= read / kLeastStreamed;
-  pb.linear = large && is_dense(pb);
+  pb.streams = read + written > streams_from().load(std::memory_order_relaxed);
+  pb.linear = pb.streams && is_dense(pb);
   plan_forward(pb);
   if (pb.n_axes > 1 && (pb.n_axes > 2 ? pb.slice.strip : pb.strip) != pb.axes[pb.n_axes - 1].n_out) pb.linear = false;
   plan_backward(pb);

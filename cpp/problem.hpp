@@ -121,7 +121,7 @@ struct Problem {
   i64 small;  // the same where Small (small.hpp) serves, else 0
   SlicePlan slice;
   bool streams;  // whether results, and gradients, go past the caches (stream.hpp)
-  bool linear;   // whether x does not fit them and is read from end to end (in_turns of simd.hpp)
+  bool linear;   // whether such an x is read from end to end (in_turns of simd.hpp)
   int back_split;
   i64 back_tile, back_tiles, back_units;
   bool spread;       // whether Spread (spread.hpp) serves

@@ -586,6 +586,7 @@ struct SumFamily {
     Sums::template merge_fixed<2, 0>(rows, k, n, dst, false, lines);
   }
   static void clear(Row row, i64 n) { Sum::clear(row, n); }
+  static bool takes_columns() { return true; }
   static constexpr bool kByColumns = kDirect && kVectors, kWidens = is_half<T> && same<Acc, float>;
 
   // One contiguous window.

@@ -75,9 +75,10 @@ struct FloatOrder {
   }
   template <class V>
   static inline __attribute__((always_inline)) V plain(V v) { return v; }
-  static bool special(Bits largest, Bits, int) {
+  // `least` is that of signed numbers with these bits, of which a negative zero is the least there is; or 0.
+  static bool special(Bits largest, Bits least, int) {
     constexpr Bits infinity = sizeof(L) == 4 ? static_cast<Bits>(0x7f800000) : static_cast<Bits>(0x7ff0000000000000);
-    return largest > infinity;
+    return largest > infinity || least == static_cast<Bits>(1ull << (8 * sizeof(L) - 1));
   }
   static Bits least(int) { return __builtin_bit_cast(Bits, static_cast<L>(-__builtin_inf())); }
   static L nan(int) { return static_cast<L>(__builtin_nan("")); }
@@ -127,8 +128,8 @@ struct CompareFamily {
   static constexpr bool kVectors = true;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
-  // By columns the first of equal elements need not stay: where all equals have the same bits.
-  static constexpr bool kByColumns = !kPositions && (!Order::kHasPlain || Order::kZeroIsSpecial), kWidens = false;
+  // By columns the first of equal elements need not stay: only where all equals have the same bits.
+  static constexpr bool kByColumns = !kPositions, kWidens = false;
   static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
@@ -142,7 +143,7 @@ struct CompareFamily {
     bool is(Row other) const { return value == other.value; }
   };
 
-  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)), inspects(kInspects && worth_inspecting(pb)) {
+  explicit CompareFamily(const Problem& pb) : pb(pb), masks(masks_for(pb)), inspects(kInspects && worth_inspecting()) {
     gathers = pb.inner_stride != 1 || (pb.inner == 1 && pb.axes[pb.n_axes - 1].stride_in != 1);
     bare = masks.keep == ~0ull && masks.flip == (Order::kHasPlain ? 0 : 1ull << (8 * sizeof(Lane) - 1));
   }
@@ -295,8 +296,9 @@ struct CompareFamily {
   }
 
   static inline __attribute__((always_inline)) bool goes_past(const Lines& lines, Row dst, i64 n) {
-    if constexpr (kPositions) return whole_lines(lines.past, dst.value, n) && whole_lines(true, dst.position, n);
-    else return whole_lines(lines.past, dst.value, n);
+    const bool past = lines.past && (lines.count == 1 || lines.to * static_cast<i64>(sizeof(Lane)) % kLine == 0);
+    if constexpr (kPositions) return whole_lines(past && (lines.count == 1 || lines.to * static_cast<i64>(sizeof(P)) % kLine == 0), dst.position, n) && whole_lines(true, dst.value, n);
+    else return whole_lines(past, dst.value, n);
   }
 
   // How far ahead of where it writes a merge asks for memory: the processor sees each row of a strip begin anew.
@@ -318,18 +320,16 @@ struct CompareFamily {
     [[maybe_unused]] typename Choose<kPositions, P, char>::type mark[kGroup];
     if constexpr (kPositions)
       for (int s = 0; s < many; ++s) mark[s] = static_cast<P>(marks[s]);
-    bool past = false;
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
-    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+    auto body = [&]<bool kAsks, bool kPast, class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       auto from = [&](const Lane* p) __attribute__((always_inline)) {
         V v;
         if constexpr (S == 0) v = V(p[i * stride]); else v = load_strided<S, V>(p + S * i, lanes);
         return entered<kMode>(v, masks.keep, masks.flip);
       };
-      if constexpr (S > 0) fetch_ahead<S, V>(asks, src, many, S * i, lines.ahead);
+      if constexpr (S > 0 && kAsks) fetch_ahead<S, V>(asks, src, many, S * i, lines.ahead);
       // Without positions this is also how rows are merged, which have nothing ahead.
-      if constexpr (!kPositions && S == 1 && sizeof(V) >= 32)
-        if (asks == Asks::none && !past) __builtin_prefetch(dst.value + far + i, 1);
+      if constexpr (!kPositions && S == 1 && sizeof(V) >= 32 && !kAsks && !kPast) __builtin_prefetch(dst.value + far + i, 1);
       V kept = accumulate ? flipped(load<V>(dst.value + i, lanes)) : from(src[0]);
       if constexpr (!kPositions) {
         if constexpr (K > 0) {
@@ -338,22 +338,36 @@ struct CompareFamily {
         } else {
           for (int s = accumulate ? 0 : 1; s < many; ++s) kept = better<kMode>(kept, from(src[s]), masks.infinity);
         }
-        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, past);
+        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, kPast);
       } else {
         using VP = Like<P, V, Lane>;
         VP at = accumulate ? load<VP>(dst.position + i, lanes) : static_cast<VP>(VP{} + mark[0]);
 #pragma GCC unroll 8
         for (int s = accumulate ? 0 : 1; s < many; ++s) keep<kMode>(kept, at, from(src[s]), static_cast<VP>(VP{} + mark[s]), masks.infinity);
-        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, past);
-        put(dst.position + i, at, lanes, past);
+        put(dst.value + i, left<kMode>(kept, masks.flip), lanes, kPast);
+        put(dst.position + i, at, lanes, kPast);
       }
     };
-    // What was kept already is not replaced by the same sources again.
-    for (i64 l = 0; l < lines.count; ++l) {
-      past = goes_past(lines, dst, n);
-      sweep<Lane, S != 0 && kVectors>(n, true, body);
-      dst = dst.line(lines.to);
-      for (int s = 0; s < many; ++s) src[s] += lines.from;
+    // A loop for each: what asking needs in registers costs those that do not ask as much as their work.
+    auto all = [&]<bool kAsks, bool kPast>() __attribute__((always_inline)) {
+      for (i64 l = 0; l < lines.count; ++l) {
+        if constexpr (kPast) {
+          for (i64 i = 0; i < n; i += kVectorBytes / static_cast<i64>(sizeof(Lane)))
+            body.template operator()<kAsks, true, Vector<Lane, kVectorBytes>>(i, All{});
+        } else {
+          // What was kept already is not replaced by the same sources again.
+          sweep<Lane, S != 0 && kVectors>(n, true, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) { body.template operator()<kAsks, false, V>(i, lanes); });
+        }
+        dst = dst.line(lines.to);
+        for (int s = 0; s < many; ++s) src[s] += lines.from;
+      }
+    };
+    if constexpr (S == 0) {
+      all.template operator()<false, false>();
+    } else if (goes_past(lines, dst, n)) {
+      if (asks != Asks::none) all.template operator()<true, true>(); else all.template operator()<false, true>();
+    } else {
+      if (asks != Asks::none) all.template operator()<true, false>(); else all.template operator()<false, false>();
     }
   }
 
@@ -441,7 +455,12 @@ struct CompareFamily {
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
   // strip is compared with care.
   static constexpr bool kInspects = Order::kHasPlain;
-  __attribute__((noinline)) void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
+  void inspect(const Lane* p, i64 n, i64 count, i64 pitch) {
+    if (Order::kZeroIsSpecial || columns) inspect_for<true>(p, n, count, pitch);
+    else inspect_for<Order::kZeroIsSpecial>(p, n, count, pitch);
+  }
+  template <bool kZeros>
+  __attribute__((noinline)) void inspect_for(const Lane* p, i64 n, i64 count, i64 pitch) {
     if constexpr (kInspects) {
       using Bits = typename Order::Bits;
       using V = Vector<Bits, kVectorBytes>;
@@ -452,7 +471,7 @@ struct CompareFamily {
       auto look = [&]<class T>(T& most, T& least, T v) __attribute__((always_inline)) {
         const T size = v & magnitude;
         most = size > most ? size : most;
-        if constexpr (Order::kZeroIsSpecial) least = v < least ? v : least;
+        if constexpr (kZeros) least = v < least ? v : least;
       };
       for (i64 l = 0; l < count; ++l, p += pitch) {
         if (n >= lanes) {
@@ -475,6 +494,11 @@ struct CompareFamily {
   }
   void begin() { plain = inspects; }
   void end() { plain = false; }
+  bool takes_columns() {
+    // Of float32 and float64 negative zeros have to be looked for, too.
+    columns = !kInspects || (inspects && (Order::kZeroIsSpecial || comparisons() >= (sizeof(Lane) == 8 ? 3 : 6)));
+    return columns;
+  }
 
   // The greatest of many elements is the same in any order, but for NaN and for zeros of different signs. So it is taken
   // by one instruction an element, a NaN is noticed on the way, and where there was one, or a zero came out, the element
@@ -656,17 +680,20 @@ struct CompareFamily {
     return kept;
   }
 
-  // Looking costs as much as one careful comparison: it pays where each element is compared several times.
-  static bool worth_inspecting(const Problem& pb) {
+  // How often an element of x is compared.
+  double comparisons() const {
     double each = 0, outputs = 1;  // per element of x
     for (int a = pb.n_axes - 1; a >= 0; --a) {
       const double stride = static_cast<double>(pb.axes[a].stride);
       each += outputs * static_cast<double>(pb.axes[a].radix - 1) / stride;
       outputs /= stride;
     }
-    // Careful comparisons of half types cost twice as much.
-    return pb.op != Op::lp && each >= (Order::kZeroIsSpecial ? 1 : 3);
+    return each;
   }
+
+  // Looking costs as much as one careful comparison: it pays where each element is compared several times. Careful comparisons
+  // of half types cost twice as much.
+  bool worth_inspecting() const { return pb.op != Op::lp && comparisons() >= (Order::kZeroIsSpecial ? 1 : 3); }
 
   // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64 mark, Row dst, bool accumulate) const {
@@ -693,6 +720,7 @@ struct CompareFamily {
 
   const Problem& pb;
   Masks masks;
+  bool columns = false;  // whether columns come first, where they may
   bool inspects;
   bool gathers;
   bool bare;           // whether elements are compared as they lie in memory, if nothing special is near

@@ -35,7 +35,7 @@ class Direct {
     const bool cut = last_.last - last_.first < last_.n_out;
     by_columns_ = F::kByColumns && pb.n_axes > 1 && (pb.slots > 0 || F::kWidens) && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
                   last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut && pb.slots > 0)) && !family.prepares() &&
-                  has_one_form(last_);
+                  has_one_form(last_) && family.takes_columns();
     if (by_columns_) {
       if (pb.slots == 0) block_ = (block_ + 1) / 2;  // there are two columns for a result
       column_pitch_ = last_.stride * (pb.strip - 1) + last_.window;
@@ -161,8 +161,8 @@ class Direct {
 
   // Where results are streamed, blocks begin with whole lines if rows ever do, but for the first.
   i64 end_of_block(i64 o) const {
-    if (!pb_.streams) return o + block_;
-    return o % aligned_ == 0 ? o + max_of(block_ - block_ % aligned_, 1) : o + min_of(aligned_ - o % aligned_, block_);
+    if (!pb_.streams || aligned_ > block_) return o + block_;
+    return o % aligned_ == 0 ? o + block_ - block_ % aligned_ : o + aligned_ - o % aligned_;
   }
 
   template <class Dst>

@@ -1,9 +1,9 @@
 // Results that are written past the caches.
 //
-// A store into a line that no cache holds reads it from memory first. Where a call touches more than the last-level cache
-// holds (pb.streams), that is a third of a copy's traffic and half of a gradient's, and what is written is not there for
-// the next reader anyway. So whole lines are written there as they are made, by stores that nothing is read for. Rows that
-// begin or end within a line are written as usual: gathered on a stage first, they gained nothing.
+// A store into a line that no cache holds reads it from memory first: a third of a copy's traffic, and nearly half of a
+// gradient's. Where a call touches more than the caches are good for (pb.streams), whole lines are written there as they are
+// made, by stores that nothing is read for. Rows that begin or end within a line are written as usual: gathered on a stage
+// first they gained nothing, and a line that is stored partly so and partly so waits for memory twice.
 #pragma once
 
 #include "simd.hpp"

@@ -19,6 +19,7 @@
 //   pick(...)             groups of a row's elements, one behind the other (pick_groups)
 //   choose(...)           some of a row's elements
 //   kByColumns            whether columns may be combined before rows (direct.hpp); then also
+//   takes_columns()       whether that pays; it is the way then, where nothing that was looked at speaks against it
 //   merge_halves(...)     merge, of every second element of the rows
 //   clear(row, n)         elements that change nothing
 //   kWidens               whether they may where windows share no rows, too
