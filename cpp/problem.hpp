@@ -248,6 +248,7 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
   slice.strip = pb.slice.strip;
   slice.slots = pb.slice.slots;
   slice.block = pb.slice.block;
+  slice.streams = false;  // what it makes is combined with other planes
   return slice;
 }
 

@@ -308,11 +308,11 @@ struct SumRows {
     return make();
   }
 
-  // Writes n states that make.operator()<V>(i, lanes) makes; finished ones past the caches, if that is wanted.
+  // Writes n states that make.operator()<V>(i, lanes) makes; finished ones past the caches, where `past`.
   template <bool kVectors, class Dst, class Make>
   static inline __attribute__((always_inline)) void write(i64 n, Dst dst, bool again, [[maybe_unused]] bool past, Make&& make) {
     if constexpr (kVectors && !same<Dst, Row> && sizeof(Acc) <= 8) {
-      if (whole_lines(past, dst.y, n)) {
+      if (past) {
         using V = Vector<Acc, kVectorBytes>;
         constexpr i64 lanes = kVectorBytes / sizeof(Acc);
         constexpr int parts = static_cast<int>(kLine / sizeof(*dst.y) / lanes);
@@ -326,6 +326,10 @@ struct SumRows {
       }
     }
     sweep<Acc, kVectors>(n, again, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) { make.template operator()<V>(i, lanes).to(dst, i, lanes); });
+  }
+  template <class Dst>
+  static inline __attribute__((always_inline)) bool goes_past(const Lines& lines, Dst dst, i64 n) {
+    if constexpr (same<Dst, Row>) return false; else return go_past(lines, dst.y, n);
   }
 
   // S: stride in the rows.
@@ -345,8 +349,9 @@ struct SumRows {
       }
       return state;
     };
+    const bool past = goes_past(lines, dst, n);
     for (i64 l = 0; l < lines.count; ++l) {
-      write<true>(n, dst, !accumulate, lines.past, make);
+      write<true>(n, dst, !accumulate, past, make);
       dst = dst.line(lines.to);
       for (int r = 0; r < many; ++r) parts[r] = parts[r].at(lines.from);
     }
@@ -551,8 +556,9 @@ struct SumFamily {
       }
       return state;
     };
+    const bool past = Sums::goes_past(lines, dst, n);
     for (i64 l = 0; l < lines.count; ++l) {
-      Sums::template write<S != 0>(n, dst, !accumulate, lines.past, make);
+      Sums::template write<S != 0>(n, dst, !accumulate, past, make);
       dst = dst.line(lines.to);
       for (int s = 0; s < (K > 0 ? K : k); ++s) src[s] += lines.from;
     }

@@ -296,9 +296,9 @@ struct CompareFamily {
   }
 
   static inline __attribute__((always_inline)) bool goes_past(const Lines& lines, Row dst, i64 n) {
-    const bool past = lines.past && (lines.count == 1 || lines.to * static_cast<i64>(sizeof(Lane)) % kLine == 0);
-    if constexpr (kPositions) return whole_lines(past && (lines.count == 1 || lines.to * static_cast<i64>(sizeof(P)) % kLine == 0), dst.position, n) && whole_lines(true, dst.value, n);
-    else return whole_lines(past, dst.value, n);
+    if constexpr (kPositions)
+      if (!go_past(lines, dst.position, n)) return false;
+    return go_past(lines, dst.value, n);
   }
 
   // How far ahead of where it writes a merge asks for memory: the processor sees each row of a strip begin anew.
@@ -429,7 +429,7 @@ struct CompareFamily {
     }
     auto flipped = [&]<class V>(V v) __attribute__((always_inline)) { return entered<kMode>(v, ~0ull, masks.flip); };
     const i64 far = rows_ahead(n, lines);
-    bool past = false;
+    const bool past = goes_past(lines, dst, n);
     auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
       using VP = Like<P, V, Lane>;
       if (sizeof(V) >= 32 && !past) {
@@ -445,7 +445,6 @@ struct CompareFamily {
       put(dst.position + i, at, lanes, past);
     };
     for (i64 l = 0; l < lines.count; ++l) {
-      past = goes_past(lines, dst, n);
       sweep<Lane, kVectors>(n, true, body);
       dst = dst.line(lines.to);
       for (int r = 0; r < many; ++r) row[r] = row[r].at(lines.from);

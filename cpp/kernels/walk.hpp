@@ -44,6 +44,12 @@ struct Lines {
   bool past = false;
 };
 
+// Whether n elements of each line, the first of which are at p, are whole lines of the cache that are to go past it.
+template <class L>
+inline __attribute__((always_inline)) bool go_past(const Lines& lines, const L* p, i64 n) {
+  return whole_lines(lines.past, p, lines.count > 1 ? n | lines.to : n);
+}
+
 // Which sources' memory is asked for in advance, a vector of S-th elements each: the first and the last, where that is another
 // row, and of windows of 2 x 2 those between where they are of other channels; or the fresh ones. Known before a row begins:
 // looked for at each vector it cost as much as the vector.
