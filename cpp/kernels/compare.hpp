@@ -36,8 +36,8 @@ inline Masks masks_for(const Problem& pb) {
 // of equal elements stays (and with it the sign of zero); a NaN replaces anything but an earlier NaN. The same text
 // serves scalars and vectors.
 //
-// Most arrays hold nothing special: no NaN, and for half types no negative zero. There one instruction takes the greater
-// (kHasPlain): inspect() looks at each row first, which costs a tenth of what it saves.
+// Most arrays hold nothing special: no NaN, and for half types, or where columns come first, no negative zero. There one
+// instruction takes the greater (kHasPlain): inspect() looks at each row first, which costs a tenth of what it saves.
 template <class L>
 struct IntegerOrder {
   using Lane = L;

@@ -171,7 +171,7 @@ class Rows {
   const Problem& pb_;
   F& family_;
   const Axis& last_;
-  const i64 near_ = pb_.linear ? kInTurns : kAhead / static_cast<i64>(sizeof(Lane));  // how far ahead memory is asked for along a row
+  const i64 near_ = pb_.linear ? kInTurns : kAhead / static_cast<i64>(sizeof(Lane));  // as Lines::ahead, along a row
   i64 together_ = 0;  // outputs of few channels that are made at once
   typename F::Row neighbours_ = {};
   i64 position_stride_;  // of rows as they are read, in lanes

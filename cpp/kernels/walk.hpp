@@ -32,9 +32,9 @@ namespace poolwise {
 namespace {
 
 // Rows combined in one call: how many, what each adds to the sources and to the destination, how far ahead of the sources
-// memory is asked for (0: not at all; kInTurns: as in_turns() says), and for how many of the last ones, where the others were sources of a line before (0:
-// there are none), and whether results go past the caches (stream.hpp). The processor looks some hundred elements ahead on its own, which hides neither the start of each row nor
-// the work between them.
+// memory is asked for (0: not at all; kInTurns: as in_turns() says), and for how many of the last ones, where the others
+// were sources of a line before (0: there are none), and whether results go past the caches (stream.hpp). The processor
+// looks some hundred elements ahead on its own, which hides neither the start of each row nor the work between them.
 constexpr i64 kInTurns = -1 - static_cast<i64>(~0ull >> 1);
 
 struct Lines {
