@@ -33,8 +33,10 @@ def share_small_calls():
 def streaming():
     """Kernels that are made here write past the caches, however little they write."""
     before = core.set_streams_from(-1)
-    yield
-    core.set_streams_from(before)
+    try:
+        yield
+    finally:
+        core.set_streams_from(before)
 
 
 def in_line(shape, dtype, shift=0):
