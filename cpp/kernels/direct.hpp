@@ -31,7 +31,7 @@ class Direct {
         rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
-    for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
+    for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); pb.streams && row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
     const bool cut = last_.last - last_.first < last_.n_out;
     by_columns_ = F::kByColumns && pb.n_axes > 1 && (pb.slots > 0 || F::kWidens) && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
                   last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut && pb.slots > 0)) && !family.prepares() &&
@@ -72,7 +72,7 @@ class Direct {
           const i64 b = min_of(a + pb_.strip, hi), at = plane_at + a * pb_.inner, mark = 0;
           i64 pitch = (b - a) * pb_.inner;
           const auto dst = destination(at, pitch, 0, a, b);
-          rows_.reduce(&base, &mark, 1, a, b, dst, Lines{1, 0, 0, 0, 0, pb_.streams});
+          rows_.reduce(&base, &mark, 1, a, b, dst, result_lines(pb_, 1, 0, 0));
           finish(base, 0, 1, at, a, b, dst, pitch);
         }
       } else {
@@ -161,7 +161,7 @@ class Direct {
 
   // Where results are streamed, blocks begin with whole lines if rows ever do, but for the first.
   i64 end_of_block(i64 o) const {
-    if (!pb_.streams || aligned_ > block_) return o + block_;
+    if (aligned_ > block_) return o + block_;
     return o % aligned_ == 0 ? o + block_ - block_ % aligned_ : o + aligned_ - o % aligned_;
   }
 
@@ -175,7 +175,7 @@ class Direct {
       from[r] = base + (w.start + r) * row_stride_;
       marks[r] = r * outer.offset_unit;
     }
-    rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, Lines{lines, outer.stride * row_stride_, pitch, 0, 0, pb_.streams});
+    rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, result_lines(pb_, lines, outer.stride * row_stride_, pitch));
   }
 
   // Makes room in the rows of reduced columns where windows of columns a..b-1 reach beyond the ends of the array.
@@ -212,7 +212,7 @@ class Direct {
                                   Lines{lines, step, column_pitch_, ahead, static_cast<int>(outer.stride)});
       Row parts[kGroup];
       for (i64 j = 0; j < last_.window; ++j) parts[j] = columns_.at(j);
-      const Lines all{lines, column_pitch_, pitch, 0, 0, pb_.streams};
+      const Lines all = result_lines(pb_, lines, column_pitch_, pitch);
       if (last_.stride == 1) family_.merge(parts, marks, static_cast<int>(last_.window), n, dst, false, all);
       else family_.merge_halves(parts, static_cast<int>(last_.window), n, dst, all);
       return true;
@@ -244,7 +244,7 @@ class Direct {
       // Rows that follow each other are one.
       const bool joined = Dst::kRuns && outer.stride == 1 && width == pitch_ && pitch == pitch_;
       family_.merge(parts, marks, static_cast<int>(w.count), joined ? n * width : width, dst.line(l * pitch), false,
-                    Lines{joined ? 1 : n, outer.stride * pitch_, pitch, 0, 0, pb_.streams});
+                    result_lines(pb_, joined ? 1 : n, outer.stride * pitch_, pitch));
     }
   }
 
@@ -256,7 +256,7 @@ class Direct {
   i64 group_;       // most planes at once
   i64 row_stride_;  // of x, in units of Element
   i64 pitch_;       // of the ring
-  i64 aligned_ = 1; // rows of outputs that are whole lines together
+  i64 aligned_ = 1;  // rows of outputs that are whole lines together, where that matters
   Row ring_ = {};
   bool by_columns_;  // whether columns come first: rows that begin with room_, then what lies from real_begin_ to real_end_ of x
   i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0;

@@ -384,7 +384,7 @@ class GatherChosen : GatherRows {
           }
         ends[r] = k;
       }
-      run_of(ends, outputs, rows_apart_ ? rows_apart_ : to, Lines{1, 0, 0}, 0, 0, 0);
+      run_of(ends, outputs, rows_apart_ ? rows_apart_ : to, rows_apart_ ? Lines{1, 0, 0} : result_lines(pb_, 1, 0, 0), 0, 0, 0);
       if (!rows_apart_) continue;
       const Lane* from = rows_apart_;
       for (i64 p = 0; p < count; ++p)
@@ -417,7 +417,7 @@ class GatherChosen : GatherRows {
   void write(Lane* to, i64 count, i64 y_step, i64 to_step) {
     const i64 inner = pb_.inner, s = last_.stride;
     const Span* columns = cover_[pb_.n_axes - 1];
-    const Lines lines{count, y_step, to_step};
+    const Lines lines = result_lines(pb_, count, y_step, to_step);
     one_by_one(0, lo_, to, lines);
     if (lo_ < hi_) {
       if (s == 1) {
@@ -446,7 +446,7 @@ class GatherChosen : GatherRows {
       int ends[kMostTerms], k = 0;
       for (next = residue; next < s && next - residue < kMostTerms && k <= kMostTerms; ++next)
         ends[next - residue] = k += sources(lo_ + next, cover_[pb_.n_axes - 1][lo_ + next], sources_ + k);
-      const Lines along{(hi_ - lo_) / s, inner, s * inner};
+      const Lines along = result_lines(pb_, (hi_ - lo_) / s, inner, s * inner);
       for (i64 l = 0; l < count; ++l)
         for (i64 r = residue; r < next; ++r) {
           const int first = r > residue ? ends[r - residue - 1] : 0;
@@ -485,7 +485,7 @@ class GatherChosen : GatherRows {
       many = whole ? end_whole - run : 1;
       const i64 from = run * y_step, a = whole ? 0 : max_of(0, min_of(length, -(lowest + from)));
       const i64 b = whole ? length : max_of(a, min_of(length, outputs_ - highest - from));
-      run_of(ends, b - a, to + run * to_step + s * a, Lines{many, y_step, to_step}, from + a, run * pitch + a, pitch);
+      run_of(ends, b - a, to + run * to_step + s * a, result_lines(pb_, many, y_step, to_step), from + a, run * pitch + a, pitch);
       if (whole) continue;
       for (i64 l = run; l < (joined ? count : run + 1); ++l) {
         const i64 begin = max_of(0, min_of(n, a - (l - run) * n)), end = max_of(begin, min_of(n, b - (l - run) * n));
@@ -617,16 +617,13 @@ class GatherChosen : GatherRows {
     if constexpr (same<T, Acc>) return v; else return narrow_lanes<T, V, Acc>(v);
   }
 
-  // Whether rows are written for good, not kept to be taken by turns.
-  bool to_gx(const Lane* to) const { return to >= gx_ && to < gx_ + pb_.planes * pb_.in_plane; }
-
   // The sums of k sources, from element i0 of each g and element at0 of their offsets on, into n elements of each line;
   // offsets of lines are at_step apart.
   __attribute__((noinline)) void sum(const Source* from, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     const Lane *far_g = (k > 0 ? from[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     const std::uint8_t* far_chosen = (k > 0 ? from[k - 1].chosen : chosen_) + far_y_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
-      const bool past = whole_lines(pb_.streams && to_gx(to), to, n);
+      const bool past = whole_lines(lines.past, to, n);
       if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
             constexpr i64 lanes = sizeof(V) / sizeof(Acc);
             V total[U];
@@ -654,7 +651,7 @@ class GatherChosen : GatherRows {
   __attribute__((noinline)) void sum_two(int half, int k, i64 n, Lane* to, Lines lines, i64 i0, i64 at0, i64 at_step) const {
     const Lane *far_g = (k > 0 ? sources_[k - 1].g : g_) + far_y_, *far_to = to + far_to_;
     for (i64 l = 0; l < lines.count; ++l, i0 += lines.from, at0 += at_step, to += lines.to, far_to += lines.to) {
-      const bool past = whole_lines(pb_.streams && to_gx(to), to, 2 * n);
+      const bool past = whole_lines(lines.past, to, 2 * n);
       if (in_vectors<Acc>(n, [&]<class V, int U>(i64 i) __attribute__((always_inline)) {
             constexpr int lanes = sizeof(V) / sizeof(Acc);
             V even[U], odd[U];
@@ -871,29 +868,30 @@ class GatherSums : GatherRows {
   // Positions begin..end-1 of a row.
   void along(i64 begin, i64 end, Lane* to) const {
     const i64 inner = pb_.inner, s = last_.stride;
+    const Lines row = result_lines(pb_, 1, 0, 0);
     if (begin >= end) return;
     if (!even_) {
       for (i64 p = begin; p < end; ++p) {
         const Span r = cover_[pb_.n_axes - 1][p];
-        add_along(sent(r.begin), r.end - r.begin, inner, to + p * inner);
+        add_along(sent(r.begin), r.end - r.begin, inner, to + p * inner, row);
       }
     } else if (s == 1) {
-      add_along(sent(begin + taps_[0].first), taps_[0].count, (end - begin) * inner, to + begin * inner);
+      add_along(sent(begin + taps_[0].first), taps_[0].count, (end - begin) * inner, to + begin * inner, row);
     } else if (inner > 1) {
       for (i64 r = 0; r < min_of(s, end - begin); ++r) {
-        const Lines rounds{(end - begin - r - 1) / s + 1, inner, s * inner};
+        const Lines rounds = result_lines(pb_, (end - begin - r - 1) / s + 1, inner, s * inner);
         add_along(sent(begin / s + taps_[r].first), taps_[r].count, inner, to + (begin + r) * inner, rounds);
       }
     } else if (s == 2) {
       add_two(begin / 2, (end - begin) / 2, to + begin);
-      if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1);
+      if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1, row);
     } else {
       const i64 n = kNorm ? 0 : (end - begin) / s;  // of norms one by one: their elements are at hand only in their place
-      for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n);
+      for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n, Lines{1, 0, 0});
       by_turns(turns_, n, n, s, to + begin);
       for (i64 p = begin + n * s; p < end; ++p) {
         const Taps& taps = taps_[(p - begin) % s];
-        add_along(sent(p / s + taps.first), taps.count, 1, to + p);
+        add_along(sent(p / s + taps.first), taps.count, 1, to + p, row);
       }
     }
   }
@@ -909,10 +907,10 @@ class GatherSums : GatherRows {
   }
 
   // n elements of each line: each the sum of k outputs, one position apart.
-  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines = {1, 0, 0}) const {
+  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines) const {
     const i64 pitch = pb_.inner, far = far_to_;
     for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
-      const bool past = whole_lines(pb_.streams && to != turns_, to, n);
+      const bool past = whole_lines(lines.past, to, n);
       if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
             V total[U];
             if (U > 1 && !past) ask_for<U * kLanes>(to + far + i);

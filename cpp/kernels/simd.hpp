@@ -255,18 +255,22 @@ inline __attribute__((always_inline)) V greater_of(V a, V b) {
   }
 }
 
+constexpr i64 kLine = 64;  // bytes of a line of the caches
+
 // What is asked for where memory is read from end to end, when the line at p is: a line of the next 16 KiB, of its four pages by
 // turns, so that each is asked for once. A processor looks ahead within pages, in each that it sees reads in, and four of
 // them together keep its memory busier than one: a fifth to a quarter more bytes a second.
 inline __attribute__((always_inline)) const char* in_turns(const void* p) {
-  constexpr u64 page = 4096, pages = 4, line = 64, lines = page / line * pages;
+  constexpr u64 page = 4096, pages = 4, line = kLine, lines = page / line * pages;
   const u64 at = reinterpret_cast<u64>(p), number = at / line % lines;
   return reinterpret_cast<const char*>(at / (page * pages) * (page * pages) + page * pages + number % pages * page + number / pages * line);
 }
 
+// Asks so where a vector is about to be read from p; vectors of less than a line ask at its first.
 template <class V, class L>
 inline __attribute__((always_inline)) void fetch_in_turns(const L* p) {
-  if constexpr (sizeof(V) >= 16) __builtin_prefetch(in_turns(p));
+  if constexpr (sizeof(V) >= 16)
+    if (sizeof(V) >= kLine || reinterpret_cast<u64>(p) % kLine < sizeof(V)) __builtin_prefetch(in_turns(p));
 }
 
 // Half of a vector's lanes, the lower (0) or the upper (1).

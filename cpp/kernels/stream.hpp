@@ -15,8 +15,6 @@
 namespace poolwise {
 namespace {
 
-constexpr i64 kLine = 64;
-
 // Whether n elements from p on are whole lines, and are wanted there.
 template <class L>
 inline __attribute__((always_inline)) bool whole_lines(bool past, const L* p, i64 n) {

@@ -91,7 +91,7 @@ class Tall {
           if (w.start + w.count != p + 1 || w.start > block) break;
           const Row parts[2] = {w.start < block ? slot(w.start) : prefix, prefix};
           const i64 marks[2] = {0, (block - w.start) * unit};
-          emit(o, [&](auto dst) { family_.merge(parts, marks, w.start < block ? 2 : 1, n, dst, false, Lines{1, 0, 0, 0, 0, pb_.streams}); });
+          emit(o, [&](auto dst) { family_.merge(parts, marks, w.start < block ? 2 : 1, n, dst, false, result_lines(pb_, 1, 0, 0)); });
         }
       }
       for (i64 p = stop - 2; p >= block; --p) join(slot(p), slot(p + 1), unit, n, slot(p));
@@ -101,7 +101,7 @@ class Tall {
         if (w.start + w.count != stop || w.start < block) break;
         const Row part = slot(w.start);
         const i64 mark = 0;
-        emit(o, [&](auto dst) { family_.merge(&part, &mark, 1, n, dst, false, Lines{1, 0, 0, 0, 0, pb_.streams}); });
+        emit(o, [&](auto dst) { family_.merge(&part, &mark, 1, n, dst, false, result_lines(pb_, 1, 0, 0)); });
       }
     }
   }

@@ -44,6 +44,9 @@ struct Lines {
   bool past = false;
 };
 
+// Lines of a result, which nothing here reads again.
+inline Lines result_lines(const Problem& pb, i64 count, i64 from, i64 to) { return {count, from, to, 0, 0, pb.streams}; }
+
 // Whether n elements of each line, the first of which are at p, are whole lines of the cache that are to go past it.
 template <class L>
 inline __attribute__((always_inline)) bool go_past(const Lines& lines, const L* p, i64 n) {
@@ -75,9 +78,7 @@ inline __attribute__((always_inline)) void fetch_ahead(Asks asks, const L* const
 #pragma GCC unroll 4
       for (int s = 0; s < S; ++s) {
         const L* q = p + at + s * lanes;
-        if (!turns) __builtin_prefetch(q + ahead);
-        // Vectors of less than a line ask at its first.
-        else if (sizeof(V) >= kLine || reinterpret_cast<u64>(q) % kLine < sizeof(V)) __builtin_prefetch(in_turns(q));
+        if (turns) fetch_in_turns<V>(q); else __builtin_prefetch(q + ahead);
       }
     };
     if (asks != Asks::last) ask(sources[asks == Asks::last_two ? k - 2 : 0]);
