@@ -37,6 +37,7 @@ constexpr i64 kGatherBytes = 256 << 10;
 constexpr i64 kSpreadBytes = 24 << 10;
 constexpr i64 kSpreadRow = 40;
 constexpr i64 kWholeRows = 256 << 10;  // of x read from end to end; half of a small second-level cache
+constexpr i64 kWholeKept = 128 << 10;  // of any x
 
 // From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md).
 i64 default_streams_from() {
@@ -156,9 +157,12 @@ bool is_dense(const Problem& pb) {
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
-  if (pb.n_axes > 2 || last.step != 1 || outer.step != 1 || last.radix > kGroup || outer.radix > kGroup) return false;
+  // Of dilated windows that step by more than one some positions are in none.
+  auto serves = [](const Axis& axis) { return axis.radix <= kGroup && (axis.step == 1 || axis.stride == 1); };
+  if (pb.n_axes > 2 || !serves(last) || !serves(outer)) return false;
+  const i64 held = outer.ring + outer.step - 1;  // rows that windows may still see
   if (pb.n_axes == 2 && outer.ring > 0)
-    for (pb.slots = 1; pb.slots < outer.ring;) pb.slots *= 2;
+    for (pb.slots = 1; pb.slots < held;) pb.slots *= 2;
   else if (pb.n_axes == 2 && outer.radix * last.radix > kGroup)
     return false;
   const i64 one = product(item * std::max<i64>(pb.slots, 1), std::max<i64>(pb.inner, 1), "the size of a strip");
@@ -167,15 +171,16 @@ bool plan_direct(Problem& pb, i64 item) {
     return false;
   }
   const i64 least = (256 + pb.inner) / std::max<i64>(pb.inner, 1), n_out = std::max<i64>(last.n_out, 1);
-  // Whole rows, though they are kept in the second-level cache, are best where memory is read from end to end.
-  const bool whole = pb.linear && pb.n_axes == 2 && one <= kWholeRows / std::max<i64>(last.n_out, 1);
-  const i64 strip_bytes = whole ? kWholeRows : kStripBytes;
+  // Whole rows are best, kept in the second-level cache where they have to be: up to there wherever memory is read from end to end.
+  const i64 most_whole = pb.linear ? kWholeRows : kWholeKept;
+  const bool whole = pb.n_axes == 2 && one <= most_whole / std::max<i64>(last.n_out, 1);
+  const i64 strip_bytes = whole ? most_whole : kStripBytes;
   const i64 fit = std::clamp<i64>(strip_bytes / one, std::min(least, n_out), n_out), strips = (n_out + fit - 1) / fit;
   pb.strip = (n_out + strips - 1) / strips;
   const i64 row = product(item * pb.strip, std::max<i64>(pb.inner, 1), "the size of a strip");
   if (pb.slots > 0) {
     while (pb.slots < 64 && pb.slots * 2 <= kStripBytes / row) pb.slots *= 2;
-    pb.block = (pb.slots - outer.ring) / std::max<i64>(outer.stride, 1) + 1;
+    pb.block = (pb.slots - held) / std::max<i64>(outer.stride, 1) + 1;
   } else {
     pb.block = std::clamp<i64>(kStripBytes / row, 1, 64);
   }

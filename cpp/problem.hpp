@@ -194,6 +194,15 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
 // its `step` phases: they may fall back by up to step - 1 (checked in plan.cpp). So these two, which bound the outputs
 // that touch a range of positions, allow for that; whether a window really contains a position is the caller's check.
 
+// No window from w on starts before, and none up to w ends at or after.
+[[maybe_unused]] static i64 lowest_from(const Axis& axis, const Window& w) {
+  return w.start < axis.step ? 0 : w.start - (axis.step - 1);
+}
+[[maybe_unused]] static i64 end_up_to(const Axis& axis, const Window& w) {
+  const i64 end = last_position(axis, w) + axis.step;
+  return end < axis.size_in ? end : axis.size_in;
+}
+
 // No output before the one returned ends at or after p.
 [[maybe_unused]] static i64 first_reaching(const Axis& axis, i64 p) {
   i64 lo = 0, hi = axis.n_out;

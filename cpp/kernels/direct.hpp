@@ -1,5 +1,5 @@
-// The common case of the walk, with nothing looked up per row: one or two axes, windows without gaps of at most kGroup
-// positions an axis. Same order of combination and the same families as Walk (walk.hpp), so the same results.
+// The common case of the walk, with nothing looked up per row: one or two axes, windows of at most kGroup positions an axis,
+// which have gaps only where they step by one. Same order of combination and the same families as Walk (walk.hpp), so the same results.
 //
 // Of more axes it does the last two, for Walk.
 //
@@ -124,7 +124,7 @@ class Direct {
       Row parts[kGroup];
       i64 marks[kGroup];
       for (i64 r = 0; r < w.count; ++r) {
-        parts[r] = ring_.at((w.start + r) * pitch_);
+        parts[r] = ring_.at((w.start + r * outer.step) * pitch_);
         marks[r] = r * outer.offset_unit;
       }
       family_.merge(parts, marks, static_cast<int>(w.count), elements, destination(first * pb_.out_plane + o * width, pitch, o, 0, last_.n_out), false, lines);
@@ -172,7 +172,7 @@ class Direct {
     const Element* from[kGroup];
     i64 marks[kGroup];
     for (i64 r = 0; r < w.count; ++r) {
-      from[r] = base + (w.start + r) * row_stride_;
+      from[r] = base + (w.start + r * outer.step) * row_stride_;
       marks[r] = r * outer.offset_unit;
     }
     rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, result_lines(pb_, lines, outer.stride * row_stride_, pitch));
@@ -198,15 +198,15 @@ class Direct {
       const Window w = window_at(outer, o);
       const i64 width = real_end_ - real_begin_, step = outer.stride * row_stride_;
       if constexpr (F::kInspects) {
-        const i64 end = w.start + (lines - 1) * outer.stride + w.count;
-        seen = max_of(seen, w.start);
+        const i64 end = last_position(outer, w) + (lines - 1) * outer.stride + 1;
+        seen = max_of(seen, lowest_from(outer, w));
         if (family_.plain) family_.inspect(base + seen * row_stride_ + real_begin_, width, end - seen, row_stride_);
         if (!family_.plain) return false;
-        seen = end;
+        seen = max_of(seen, end);
       }
       const Lane* from[kGroup];
       i64 marks[kGroup] = {};
-      for (i64 r = 0; r < w.count; ++r) from[r] = base + (w.start + r) * row_stride_ + real_begin_;
+      for (i64 r = 0; r < w.count; ++r) from[r] = base + (w.start + r * outer.step) * row_stride_ + real_begin_;
       const i64 ahead = pb_.linear ? kInTurns : step * ((kAhead / static_cast<i64>(sizeof(Lane)) + outer.stride * width - 1) / (outer.stride * width));
       family_.template across<1>(from, marks, static_cast<int>(w.count), width, 1, columns_.at(room_), false,
                                   Lines{lines, step, column_pitch_, ahead, static_cast<int>(outer.stride)});
@@ -225,19 +225,19 @@ class Direct {
   void shared_block(const Element* base, i64 o, i64 lines, i64 a, i64 b, Dst dst, i64 pitch, i64& reduced) {
     const Axis& outer = pb_.axes[0];
     const Window w = window_at(outer, o);
-    const i64 mask = pb_.slots - 1, end = w.start + (lines - 1) * outer.stride + w.count, zero = 0;
-    for (i64 p = max_of(reduced, w.start), n; p < end; p += n) {
+    const i64 mask = pb_.slots - 1, end = last_position(outer, w) + (lines - 1) * outer.stride + 1, zero = 0;
+    for (i64 p = max_of(reduced, lowest_from(outer, w)), n; p < end; p += n) {
       n = min_of(end - p, pb_.slots - (p & mask));
       const Element* from = base + p * row_stride_;
       rows_.reduce(&from, &zero, 1, a, b, ring_.at((p & mask) * pitch_), Lines{n, row_stride_, pitch_});
     }
-    reduced = end;
+    reduced = max_of(reduced, end);
     Row parts[kGroup];
     i64 marks[kGroup];
     for (i64 r = 0; r < w.count; ++r) marks[r] = r * outer.offset_unit;
     for (i64 l = 0, n; l < lines; l += n) {
-      const i64 start = w.start + l * outer.stride, room = pb_.slots - (start & mask) - w.count;
-      for (i64 r = 0; r < w.count; ++r) parts[r] = ring_.at(((start + r) & mask) * pitch_);
+      const i64 start = w.start + l * outer.stride, room = pb_.slots - (start & mask) - (last_position(outer, w) - w.start + 1);
+      for (i64 r = 0; r < w.count; ++r) parts[r] = ring_.at(((start + r * outer.step) & mask) * pitch_);
       // Windows that do not run over the end of the ring go together.
       n = room < 0 ? 1 : min_of(lines - l, room / outer.stride + 1);
       const i64 width = (b - a) * pb_.inner;

@@ -177,17 +177,18 @@ class ByNetwork {
     used_slot_ = (n + shift_) * inner;
     pitch_ = slots_ * used_slot_;
     seen_ = 0;
-    L* to = region_;
-    for (i64 e = 0; e < list_.n_outer; ++e)
-      for (i64 r = span.begin; r < span.end; ++r)
-        for (int s = 0; s < slots_; ++s, to += used_slot_) {
-          i64 most = 0;  // the farthest tap of this phase: no element beyond it need exist
-          for (i64 j = 0; j < columns_.window; ++j)
-            if (tap_slot_[j] == s) most = max_of(most, tap_shift_[j]);
-          to_.codec.lanes(tile_->x, list_.outer[e] + r * rows_.stride_in + (start + phase_[s]) * columns_.stride_in +
-                          tile_->inner.begin * pb_.inner_stride, columns_.stride * columns_.stride_in, n + most, inner,
-                          pb_.inner_stride, to, &seen_);
-        }
+    for (int s = 0; s < slots_; ++s) {
+      i64 most = 0;  // the farthest tap of this phase: no element beyond it need exist
+      for (i64 j = 0; j < columns_.window; ++j)
+        if (tap_slot_[j] == s) most = max_of(most, tap_shift_[j]);
+      Cells cells{0, columns_.stride * columns_.stride_in, n + most, inner, pb_.inner_stride, used_rows_, rows_.stride_in, pitch_};
+      L* to = region_ + s * used_slot_;
+      for (i64 e = 0; e < list_.n_outer; ++e, to += used_rows_ * pitch_) {
+        cells.at = list_.outer[e] + span.begin * rows_.stride_in + (start + phase_[s]) * columns_.stride_in +
+                   tile_->inner.begin * pb_.inner_stride;
+        to_.codec.lanes(tile_->x, cells, to, &seen_);
+      }
+    }
   }
 
   // A row of outputs, or several alike; how many.
@@ -216,8 +217,9 @@ class ByNetwork {
     const bool known = to_.positions && !(seen_ & kSawNan);
     if constexpr (kLocates)
       if (known) locate(taps, n, lanes);
+    const bool looks = to_.positions || (seen_ & kSawNan) || both_zeros(seen_);
     for (i64 r = 0; r < rows; ++r) {
-      list_.list(o + r);
+      if (looks) list_.list(o + r);
       if (kLocates && known) put_positions(uniform, o + r, n, r * pitch_, inner);
       else finish(uniform, o + r, n, r * pitch_, inner);
     }
@@ -309,20 +311,24 @@ class ByNetwork {
   // Columns are sorted once for the three windows that share them. The median of nine is that of the greatest minimum,
   // the median of the middles and the least maximum.
   __attribute__((noinline)) void middle_of_9(const L* const* row, const i64* shift, i64 width, i64 lanes) {
+    // Copies that no store can alias stay in registers.
+    const L *above = row[0], *middle = row[1], *below = row[2];
+    L *least = sorted_[0], *between = sorted_[1], *most = sorted_[2], *to = low_;
     for (i64 i = 0; i < width; i += kLanes) {
-      V a = load<V>(row[0] + i), b = load<V>(row[1] + i), c = load<V>(row[2] + i);
+      V a = load<V>(above + i), b = load<V>(middle + i), c = load<V>(below + i);
       sort2(a, b);
       sort2(b, c);
       sort2(a, b);
-      store(sorted_[0] + i, a);
-      store(sorted_[1] + i, b);
-      store(sorted_[2] + i, c);
+      store(least + i, a);
+      store(between + i, b);
+      store(most + i, c);
     }
+    const i64 left = shift[0], center = shift[1], right = shift[2];
     for (i64 i = 0; i < lanes; i += kLanes) {
-      auto at = [&](int r, int j) __attribute__((always_inline)) { return load<V>(sorted_[r] + shift[j] + i); };
-      const V least = greater(greater(at(0, 0), at(0, 1)), at(0, 2));
-      const V most = lesser(lesser(at(2, 0), at(2, 1)), at(2, 2));
-      store(low_ + i, middle3(least, middle3(at(1, 0), at(1, 1), at(1, 2)), most));
+      const V low = greater(greater(load<V>(least + left + i), load<V>(least + center + i)), load<V>(least + right + i));
+      const V high = lesser(lesser(load<V>(most + left + i), load<V>(most + center + i)), load<V>(most + right + i));
+      const V mid = middle3(load<V>(between + left + i), load<V>(between + center + i), load<V>(between + right + i));
+      store(to + i, middle3(low, mid, high));
     }
   }
 
@@ -357,9 +363,8 @@ class ByNetwork {
         list_.list(o);
         for (int t = 0; t < n; ++t) {
           taps[t] = gathered_ + t * kStrip;
-          to_.codec.lanes(tile_->x, list_.at[t / w.count] + w.start * columns_.stride_in + t % w.count * step +
-              i * pb_.inner_stride,
-                          down, count, inner, pb_.inner_stride, gathered_ + t * kStrip, &seen);
+          const i64 at = list_.at[t / w.count] + w.start * columns_.stride_in + t % w.count * step + i * pb_.inner_stride;
+          to_.codec.lanes(tile_->x, {at, down, count, inner, pb_.inner_stride}, gathered_ + t * kStrip, &seen);
         }
         sort_taps(taps, n, lanes);
         const L* high = n % 2 ? low_ : high_;

@@ -200,6 +200,20 @@ inline __attribute__((always_inline)) LaneOf<T> to_lane(T v) {
   }
 }
 
+// The lanes of a vector of floats, of which these are the bits.
+template <class T, class V>
+inline __attribute__((always_inline)) auto lanes_of(V bits) {
+  using L = Vector<LaneOf<T>, sizeof(V)>;
+  const L v = (L)bits;
+  if constexpr (kHalf<T>) {
+    const L magnitude = v & 0x7fff, key = v ^ ((v >> 15) & 0x7fff);
+    return magnitude > static_cast<std::int16_t>(kInfinityBits<T>) ? L{} + std::int16_t(0x7fff) : key;
+  } else {
+    const L infinity = L{} + static_cast<T>(__builtin_inf());
+    return v < infinity ? v : infinity;
+  }
+}
+
 template <class T>
 inline __attribute__((always_inline)) T from_lane(LaneOf<T> v) {
   if constexpr (kHalf<T>) {
@@ -254,10 +268,16 @@ inline __attribute__((always_inline)) T mean(T low, T high) {
   }
 }
 
+// Rows of elements: `positions` of them, `step` apart, each with `inner` beside it. They are put one behind the other, and rows
+// to_step apart.
+struct Cells {
+  i64 at, step, positions, inner, inner_stride;
+  i64 rows = 1, row_step = 0, to_step = 0;
+};
+
 // One dtype's functions. Rows of lanes and keys are the types above.
 struct Codec {
-  // `positions` elements, `step` apart, each with `inner` beside it.
-  void (*lanes)(const void* x, i64 at, i64 step, i64 positions, i64 inner, i64 inner_stride, void* to, unsigned* seen);
+  void (*lanes)(const void* x, const Cells& cells, void* to, unsigned* seen);
   void (*gather_lanes)(const Elements& elements, void* to, i64 to_step, unsigned* seen);
   void (*gather_keys)(const Elements& elements, void* to, unsigned* seen);
   void (*finish)(const void* low, const void* high, i64 n, void* y, i64 to);  // high is null where it is low
@@ -274,39 +294,101 @@ struct CodecOf {
   using L = LaneOf<T>;
   using K = KeyOf<T>;
 
-  static unsigned copy(const T* __restrict from, i64 step, i64 n, L* __restrict to) {
-    if constexpr (!kFloat<T>) {
-      for (i64 i = 0; i < n; ++i) to[i] = to_lane(from[i * step]);
-      return 0;
-    } else {
-      // What was seen follows from extremes, which vectors keep for nothing.
-      using B = Bits<T>;
-      constexpr B sign = B(1) << (8 * sizeof(T) - 1);
+  // What was seen follows from extremes, which vectors keep for nothing. V: the bits of elements, or of one.
+  template <class V>
+  struct Extremes {
+    using B = Bits<T>;
+    static constexpr B sign = B(1) << (8 * sizeof(T) - 1);
+    V largest{}, nearest_zero = V{} + ~B(0), nearest_negative = V{} + ~B(0);
+
+    inline __attribute__((always_inline)) void look(V bits) {
+      const V magnitude = bits & static_cast<B>(~sign), flipped = bits ^ sign;
+      largest = magnitude > largest ? magnitude : largest;
+      nearest_zero = bits < nearest_zero ? bits : nearest_zero;
+      nearest_negative = flipped < nearest_negative ? flipped : nearest_negative;
+    }
+    unsigned seen() const {
       constexpr B infinity = same<T, float> ? B(0x7f800000u) : same<T, double> ? B(0x7ff0000000000000ull) : B(kInfinityBits<T>);
-      B largest = 0, nearest_zero = static_cast<B>(~B(0)), nearest_negative = nearest_zero;
-      auto one = [&](i64 i, T v) __attribute__((always_inline)) {
-        const B bits = __builtin_bit_cast(B, v), magnitude = static_cast<B>(bits & ~sign), flipped = static_cast<B>(bits ^ sign);
-        to[i] = to_lane(v);
-        largest = magnitude > largest ? magnitude : largest;
-        nearest_zero = bits < nearest_zero ? bits : nearest_zero;
-        nearest_negative = flipped < nearest_negative ? flipped : nearest_negative;
-      };
-      if (step == 1)
-        for (i64 i = 0; i < n; ++i) one(i, from[i]);
-      else
-        for (i64 i = 0; i < n; ++i) one(i, from[i * step]);
-      return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) |
-             (nearest_zero == 0 ? kSawZero : 0u);
+      if constexpr (same<V, B>) {
+        return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) |
+               (nearest_zero == 0 ? kSawZero : 0u);
+      } else {
+        return (any_bit(largest > infinity) ? kSawNan : 0u) | (any_bit(nearest_negative == 0) ? kSawNegativeZero : 0u) |
+               (any_bit(nearest_zero == 0) ? kSawZero : 0u);
+      }
+    }
+  };
+
+  // Elements from p on, S apart, or `step` where S is 0. Nothing is read beyond the last.
+  template <int S, class V, int... I>
+  static inline __attribute__((always_inline)) V bits_at(const Bits<T>* p, [[maybe_unused]] i64 step, Indices<I...>) {
+    constexpr int n = sizeof...(I);
+    if constexpr (S == 3 && n >= 4) {
+      const V first = __builtin_shufflevector(load<V>(p), load<V>(p + n), (3 * I < 2 * n ? 3 * I : 0)...);
+      return __builtin_shufflevector(first, load<V>(p + 2 * n - 2), (3 * I < 2 * n ? I : 3 * I - n + 2)...);
+    } else if constexpr (S == 1 || S == 2) {
+      return load_strided<S, V>(p);
+    } else {
+      return V{p[I * step]...};
     }
   }
 
-  static void lanes(const void* x, i64 at, i64 step, i64 positions, i64 inner, i64 inner_stride, void* to, unsigned* seen) {
-    const T* from = static_cast<const T*>(x) + at;
+  // `rows` rows of n elements, `step` apart.
+  template <int S>
+  static unsigned copy_rows(const T* from, i64 step, i64 n, i64 rows, i64 row_step, L* to, i64 to_step) {
+    using V = Vector<Bits<T>, kVectorBytes>;
+    constexpr i64 lanes = kVectorBytes / sizeof(T);
+    Extremes<V> many;
+    Extremes<Bits<T>> one;
+    for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step) {
+      const Bits<T>* p = reinterpret_cast<const Bits<T>*>(from);
+      i64 i = 0;
+      while (n >= lanes && i < n) {
+        i = min_of(i, n - lanes);
+        const V bits = bits_at<S, V>(p + i * step, step, typename CountTo<lanes>::type{});
+        many.look(bits);
+        store(to + i, lanes_of<T>(bits));
+        i += lanes;
+      }
+      for (; i < n; ++i) {
+        one.look(__builtin_bit_cast(Bits<T>, from[i * step]));
+        to[i] = to_lane(from[i * step]);
+      }
+    }
+    return many.seen() | one.seen();
+  }
+
+  static unsigned copy(const T* from, i64 step, i64 n, i64 rows, i64 row_step, L* to, i64 to_step) {
+    if constexpr (!kFloat<T>) {
+      for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step) {
+        if (step == 1)
+          for (i64 i = 0; i < n; ++i) to[i] = to_lane(from[i]);
+        else
+          for (i64 i = 0; i < n; ++i) to[i] = to_lane(from[i * step]);
+      }
+      return 0;
+    } else if (step == 1) {
+      return copy_rows<1>(from, 1, n, rows, row_step, to, to_step);
+    } else if (step == 2) {
+      return copy_rows<2>(from, 2, n, rows, row_step, to, to_step);
+    } else if (step == 3) {
+      return copy_rows<3>(from, 3, n, rows, row_step, to, to_step);
+    } else {
+      return copy_rows<0>(from, step, n, rows, row_step, to, to_step);
+    }
+  }
+
+  static void lanes(const void* x, const Cells& cells, void* to, unsigned* seen) {
+    const T* from = static_cast<const T*>(x) + cells.at;
     L* lane = static_cast<L*>(to);
-    if (inner == 1) *seen |= copy(from, step, positions, lane);
-    else if (inner_stride == 1 && step == inner) *seen |= copy(from, 1, positions * inner, lane);
-    else
-      for (i64 p = 0; p < positions; ++p) *seen |= copy(from + p * step, inner_stride, inner, lane + p * inner);
+    if (cells.inner == 1) {
+      *seen |= copy(from, cells.step, cells.positions, cells.rows, cells.row_step, lane, cells.to_step);
+    } else if (cells.inner_stride == 1 && cells.step == cells.inner) {
+      *seen |= copy(from, 1, cells.positions * cells.inner, cells.rows, cells.row_step, lane, cells.to_step);
+    } else {
+      for (i64 r = 0; r < cells.rows; ++r, from += cells.row_step, lane += cells.to_step)
+        *seen |= copy(from, cells.inner_stride, cells.inner, cells.positions, cells.step, lane, cells.inner);
+    }
   }
 
   template <class Body>

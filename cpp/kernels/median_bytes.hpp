@@ -87,8 +87,8 @@ class ByHistogram {
   void add_line(const Tile& tile, i64 e, i64 r, i64 inner) {
     const i64 width = span_.end - span_.begin;
     unsigned seen;
-    to_.codec.lanes(tile.x, list_.outer[e] + r * rows_.stride_in + span_.begin * columns_.stride_in + inner * pb_.inner_stride,
-                    columns_.stride_in, width, 1, 1, line_, &seen);
+    const i64 at = list_.outer[e] + r * rows_.stride_in + span_.begin * columns_.stride_in + inner * pb_.inner_stride;
+    to_.codec.lanes(tile.x, {at, columns_.stride_in, width, 1, 1}, line_, &seen);
     for (i64 c = 0; c < width; ++c) {
       const int value = line_[c];
       Bins &coarse = coarse_[c], &fine = fine_[16 * c + (value >> 4)];

@@ -1,4 +1,4 @@
-// Rows of x reduced along the last axis, where windows have no gaps and at most kGroup positions.
+// Rows of x reduced along the last axis, where windows have at most kGroup positions.
 #pragma once
 
 #include "walk.hpp"
@@ -58,8 +58,8 @@ class Rows {
   }
 
  private:
-  i64 origin_of(i64 lo) const { return window_at(last_, lo).start; }
-  i64 span(i64 lo, i64 hi) const { return last_position(last_, window_at(last_, hi - 1)) + 1 - origin_of(lo); }
+  i64 origin_of(i64 lo) const { return lowest_from(last_, window_at(last_, lo)); }
+  i64 span(i64 lo, i64 hi) const { return end_up_to(last_, window_at(last_, hi - 1)) - origin_of(lo); }
 
   void inspect(const Lane* const* from, int n, i64 first, i64 width, Lines lines) {
     if constexpr (F::kInspects) {
@@ -82,7 +82,7 @@ class Rows {
     int k = 0;
     for (int r = 0; r < n; ++r)
       for (i64 j = 0; j < count; ++j, ++k) {
-        src[k] = rows[r] + start + j * position_stride_;
+        src[k] = rows[r] + start + j * last_.step * position_stride_;
         mark[k] = marks[r] + j;
       }
     return k;

@@ -160,12 +160,9 @@ class Walk {
  private:
   using Element = typename F::Element;
 
-  // The positions that outputs lo..hi-1 of the last axis may read, from origin_of(lo) to reach(hi); both allow for the
-  // fallback of dilated windows (see first_reaching).
-  i64 origin_of(i64 lo) const { return max_of(window_at(last_, lo).start - (last_.step - 1), 0); }
-  i64 reach(i64 hi) const {
-    return min_of(last_position(last_, window_at(last_, hi - 1)) + last_.step, last_.size_in);
-  }
+  // The positions that outputs lo..hi-1 of the last axis may read, from origin_of(lo) to reach(hi).
+  i64 origin_of(i64 lo) const { return lowest_from(last_, window_at(last_, lo)); }
+  i64 reach(i64 hi) const { return end_up_to(last_, window_at(last_, hi - 1)); }
 
   // Every combination of positions that the windows of outputs[0..split-1] see, in scan order.
   template <class Visit>
