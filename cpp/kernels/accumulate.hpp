@@ -9,24 +9,40 @@ namespace poolwise {
 namespace {
 
 // Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply a
-// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale; float lanes: both, see
-// half_quotients); kRoot: then comes the square root. `wrong` is set where a result is not what it should be: an integer that does
-// not fit, a float64 that is not finite, a half type of which the sum is not known well enough (T::kUnsure).
-template <class T, bool kRoot, class Acc>
+// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale; 16-bit and float lanes: both, see
+// byte_quotients and half_quotients); kRoot: then comes the square root. `wrong` is set where a result is not what it should be: an
+// integer that does not fit, a float64 that is not finite, a half type of which the sum is not known well enough (T::kUnsure).
+// kLevel: the scales of all columns, and rows, are one, of which there is a vector.
+template <class T, bool kRoot, class Acc, bool kLevel = false>
 struct Finished {
   using Element = Storage<T>;
-  static constexpr bool kRuns = false;  // there is a scale for each column of one row
-  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>, kBoth = same<Acc, float>;
-  using Scale = typename Choose<sizeof(T) == 1 || kBoth, float, double>::type;
+  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>, kShort = same<Acc, std::int16_t>;
+  static constexpr bool kBoth = kShort || same<Acc, float>;
+  static constexpr bool kMayBeLevel = !kDivides;  // where division is most of the work, a second loop would be for nothing
+  static constexpr i64 kLeast = kVectorBytes;     // scales that are there, however few columns are
+  using Scale = typename Choose<kShort, std::uint16_t, typename Choose<sizeof(T) == 1 || kBoth, float, double>::type>::type;
+  using Level = Finished<T, kRoot, Acc, true>;
   Storage<T>* y;
   const Scale* scale;
   int* wrong;
   const Scale* divisor;  // where kBoth
-  Finished at(i64 n) const { return {y + n, scale + n, wrong, kBoth ? divisor + n : nullptr}; }
-  Finished line(i64 n) const { return {y + n, scale, wrong, divisor}; }
+  bool level;            // whether kLevel may be
+  ByteDivision by;       // where kShort
+  bool exact;            // whether products of sums are the quotients
+  Finished at(i64 n) const { return {y + n, level ? scale : scale + n, wrong, !kBoth || level ? divisor : divisor + n, level, by, exact}; }
+  Finished line(i64 n) const { return {y + n, scale, wrong, divisor, level, by, exact}; }
+  Level as_level() const { return {y, scale, wrong, divisor, level, by, exact}; }
+  // Whether rows that follow each other may be taken as one.
+  bool runs() const { return kMayBeLevel && level; }
 
-  static Scale scale_of(double divisor) {
-    if constexpr (sizeof(T) == 1) return byte_scale(divisor);
+  template <class V, class Lanes>
+  inline __attribute__((always_inline)) auto scales(i64 i, Lanes lanes) const { return load<Like<Scale, V, Acc>>(kLevel ? scale : scale + i, lanes); }
+  template <class V, class Lanes>
+  inline __attribute__((always_inline)) auto divisors(i64 i, Lanes lanes) const { return load<Like<Scale, V, Acc>>(kLevel ? divisor : divisor + i, lanes); }
+
+  static Scale scale_of(double divisor, [[maybe_unused]] ByteDivision by) {
+    if constexpr (kShort) return by.factor(static_cast<i64>(divisor));
+    else if constexpr (sizeof(T) == 1) return byte_scale(divisor);
     else return static_cast<Scale>(kDivides ? divisor : 1 / divisor);
   }
 };
@@ -37,7 +53,7 @@ struct PlainSum {
   // Running sums at once, beside the lanes: of one long sum, and of many.
   static constexpr int kChains = 4, kColumns = 8;
   struct Row {
-    static constexpr bool kRuns = true;
+    static constexpr bool runs() { return true; }
     Acc* sum;
     Row at(i64 n) const { return {sum + n}; }
     bool is(Row other) const { return sum == other.sum; }
@@ -68,28 +84,33 @@ struct PlainSum {
     // Lanes from number `lane` on, or those before; nothing in the others.
     inline __attribute__((always_inline)) State beyond(i64 lane) const { return {lanes_from<Acc>(lane, sum, -V{})}; }
     inline __attribute__((always_inline)) State before(i64 lane) const { return {lanes_from<Acc>(lane, -V{}, sum)}; }
+    // The even lanes of two, or the odd ones.
+    template <int Odd>
+    static inline __attribute__((always_inline)) State every_other_of(State a, State b) { return {every_other<Odd, Acc>(a.sum, b.sum)}; }
     static inline __attribute__((always_inline)) State from(V x) { return {x}; }
     template <int S = 1, class Lanes = All>
     static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) { return {load_strided<S, V>(r.sum + S * i, lanes)}; }
     template <class Lanes = All>
     inline __attribute__((always_inline)) void to(Row r, i64 i, Lanes lanes = {}) const { store(r.sum + i, sum, lanes); }
-    template <class T, bool kRoot, class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
-    template <class T, bool kRoot, class Lanes>
-    inline __attribute__((always_inline)) auto result(Finished<T, kRoot, Acc> r, i64 i, Lanes lanes) const {
-      if constexpr (sizeof(T) == 1) {
-        return quotient_lanes<T, V, Acc>(sum, load<Like<float, V, Acc>>(r.scale + i, lanes));
+    template <class T, bool kRoot, bool kLevel, class Lanes>
+    inline __attribute__((always_inline)) void to(Finished<T, kRoot, Acc, kLevel> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
+    template <class T, bool kRoot, bool kLevel, class Lanes>
+    inline __attribute__((always_inline)) auto result(Finished<T, kRoot, Acc, kLevel> r, i64 i, Lanes lanes) const {
+      if constexpr (same<Acc, std::int16_t>) {
+        return byte_quotients<T>(sum, r.template scales<V>(i, lanes), r.template divisors<V>(i, lanes), r.by);
+      } else if constexpr (sizeof(T) == 1) {
+        return quotient_lanes<T, V, Acc>(sum, r.template scales<V>(i, lanes));
       } else if constexpr (same<T, std::int32_t>) {
-        const auto scale = load<Like<double, V, Acc>>(r.scale + i, lanes);
+        const auto scale = r.template scales<V>(i, lanes);
         const auto there = scale != 0;  // lanes that are not loaded are zero
         const V value = any_bit((scale != 1) & there) ? rounded_to_whole(whole_to_double(sum) / scale) : sum;
         const auto low = low_halves(value);
         if (any_bit((widen_lanes<std::int32_t, V, Acc>(low) != value) & there)) __atomic_store_n(r.wrong, 1, __ATOMIC_RELAXED);
         return low;
       } else if constexpr (kRoot) {
-        return root_lanes<T, V>(sum * load<V>(r.scale + i, lanes));
+        return root_lanes<T, V>(sum * r.template scales<V>(i, lanes));
       } else {
-        return narrow_lanes<T, V, Acc>(sum * load<V>(r.scale + i, lanes));
+        return narrow_lanes<T, V, Acc>(sum * r.template scales<V>(i, lanes));
       }
     }
   };
@@ -101,7 +122,7 @@ struct PairOf {
   using Acc = typename Way::Acc;
   static constexpr int kChains = 2, kColumns = 4;
   struct Row {
-    static constexpr bool kRuns = true;
+    static constexpr bool runs() { return true; }
     Acc *high, *low;
     Row at(i64 n) const { return {high + n, low + n}; }
     bool is(Row other) const { return high == other.high; }
@@ -146,6 +167,10 @@ struct PairOf {
     inline __attribute__((always_inline)) State before(i64 lane) const {
       return {lanes_from<Acc>(lane, -V{}, high), lanes_from<Acc>(lane, Way::template nothing<V>(), low)};
     }
+    template <int Odd>
+    static inline __attribute__((always_inline)) State every_other_of(State a, State b) {
+      return {every_other<Odd, Acc>(a.high, b.high), every_other<Odd, Acc>(a.low, b.low)};
+    }
     static inline __attribute__((always_inline)) State from(V x) { return {x, Way::low_of(x)}; }
     template <int S = 1, class Lanes = All>
     static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) {
@@ -156,10 +181,10 @@ struct PairOf {
       store(r.high + i, high, lanes);
       store(r.low + i, low, lanes);
     }
-    template <class T, class Lanes>
-    inline __attribute__((always_inline)) void to(Finished<T, false, Acc> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
-    template <class T, class Lanes>
-    inline __attribute__((always_inline)) auto result(Finished<T, false, Acc> r, i64 i, Lanes lanes) const {
+    template <class T, bool kLevel, class Lanes>
+    inline __attribute__((always_inline)) void to(Finished<T, false, Acc, kLevel> r, i64 i, Lanes lanes) const { store(r.y + i, result(r, i, lanes), lanes); }
+    template <class T, bool kLevel, class Lanes>
+    inline __attribute__((always_inline)) auto result(Finished<T, false, Acc, kLevel> r, i64 i, Lanes lanes) const {
       bool wrong = false;
       const auto v = Way::template result<T, V>(high, low, r, i, lanes, wrong);
       if (wrong) *r.wrong = 1;
@@ -190,7 +215,7 @@ struct Compensated {
   template <class T, class V, class Dst, class Lanes>
   static inline __attribute__((always_inline)) V result(V high, V low, Dst r, i64 i, Lanes lanes, bool& wrong) {
     wrong = any_bit(high - high != 0);
-    return (high + low) / load<V>(r.scale + i, lanes);
+    return (high + low) / r.template scales<V>(i, lanes);
   }
 };
 using PairSum = PairOf<Compensated>;
@@ -213,10 +238,13 @@ struct Enclosed {
   }
   template <class T, class V, class Dst, class Lanes>
   static inline __attribute__((always_inline)) auto result(V high, V low, Dst r, i64 i, Lanes lanes, bool& wrong) {
-    const V factor = load<V>(r.scale + i, lanes), divisor = load<V>(r.divisor + i, lanes);
-    auto most = half_quotients<T>(high, factor, divisor);
+    const V factor = r.template scales<V>(i, lanes), divisor = r.template divisors<V>(i, lanes);
+    auto quotients = [&](V sum) __attribute__((always_inline)) {
+      return r.exact ? narrow_lanes<T, V, float>(sum * factor) : half_quotients<T>(sum, factor, divisor);
+    };
+    auto most = quotients(high);
     if (any_unequal(high, low)) {
-      const auto differ = most != half_quotients<T>(low, factor, divisor);
+      const auto differ = most != quotients(low);
       wrong = any_bit(differ);
       most = differ ? decltype(most){} + T::kUnsure : most;
     }
@@ -310,7 +338,16 @@ struct SumRows {
 
   // Writes n states that make.operator()<V>(i, lanes) makes; finished ones past the caches, where `past`.
   template <bool kVectors, class Dst, class Make>
-  static inline __attribute__((always_inline)) void write(i64 n, Dst dst, bool again, [[maybe_unused]] bool past, Make&& make) {
+  static inline __attribute__((always_inline)) void write(i64 n, Dst dst, bool again, bool past, Make&& make) {
+    if constexpr (!same<Dst, Row>) {
+      if constexpr (Dst::kMayBeLevel) {
+        if (dst.level) return write_to<kVectors>(n, dst.as_level(), again, past, make);
+      }
+    }
+    write_to<kVectors>(n, dst, again, past, make);
+  }
+  template <bool kVectors, class Dst, class Make>
+  static inline __attribute__((always_inline)) void write_to(i64 n, Dst dst, bool again, [[maybe_unused]] bool past, Make&& make) {
     if constexpr (kVectors && !same<Dst, Row> && sizeof(Acc) <= 8) {
       if (past) {
         using V = Vector<Acc, kVectorBytes>;
@@ -564,11 +601,98 @@ struct SumFamily {
     }
   }
 
+  // The sum of two neighbours of each row, from element `at` on: columns first.
+  template <int K, class V, class Lanes>
+  static inline __attribute__((always_inline)) auto sum_of_pairs(const Lane* const* rows, int k, i64 at, [[maybe_unused]] Lanes lanes) {
+    using State = typename Sum::template State<V>;
+    constexpr i64 n = sizeof(V) / sizeof(Acc);
+    const int many = K > 0 ? K : k;
+    if constexpr (same<V, Acc>) {
+      State a = State::from(read<1, V>(rows[0] + at)), b = State::from(read<1, V>(rows[0] + at + 1));
+      for (int r = 1; r < many; ++r) {
+        a.add(read<1, V>(rows[r] + at));
+        b.add(read<1, V>(rows[r] + at + 1));
+      }
+      a.add(b);
+      return a;
+    } else {
+#if defined(__AVX2__)
+      if constexpr (same<Acc, std::int16_t>) {
+        auto pairs = [&](int r) __attribute__((always_inline)) { return byte_pairs<T>((V)load<Vector<Lane, sizeof(V)>>(rows[r] + at, twice(lanes))); };
+        State sum = State::from(pairs(0));
+#pragma GCC unroll 4
+        for (int r = 1; r < many; ++r) sum.add(pairs(r));
+        return sum;
+      }
+#endif
+      // Of two bfloat16 in 32 bits the upper one is a float but for the lower one.
+      constexpr bool in_place = same<T, BF16> && same<Acc, float>;
+      State a, b;
+#pragma GCC unroll 4
+      for (int r = 0; r < many; ++r) {
+        V x, y;
+        if constexpr (in_place) {
+          const auto both = (Vector<std::uint32_t, sizeof(V)>)load<Vector<Lane, sizeof(V)>>(rows[r] + at, twice(lanes));
+          x = (V)(both << 16);
+          y = (V)(both & 0xffff0000u);
+        } else {
+          x = read<1, V>(rows[r] + at, part_of(twice(lanes), 0, n));
+          y = read<1, V>(rows[r] + at + n, part_of(twice(lanes), 1, n));
+        }
+        if (r == 0) {
+          a = State::from(x);
+          b = State::from(y);
+        } else {
+          a.add(x);
+          b.add(y);
+        }
+      }
+      if constexpr (in_place) {
+        a.add(b);
+        return a;
+      } else {
+        State sum = State::template every_other_of<0>(a, b);
+        sum.add(State::template every_other_of<1>(a, b));
+        return sum;
+      }
+    }
+  }
+
+  template <int K, class Dst>
+  __attribute__((noinline)) static void pairs_fixed(const Lane* const* rows, int k, i64 n, Dst dst, Lines lines) {
+    const int many = K > 0 ? K : k;
+    const Lane* src[K > 0 ? K : kGroup];
+    for (int r = 0; r < many; ++r) src[r] = rows[r];
+    const Asks asks = asks_of<2>(rows, many, lines);
+    auto make = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+      fetch_ahead<2, Like<Lane, V, Acc>>(asks, src, many, 2 * i, lines.ahead);
+      return sum_of_pairs<K, V>(src, k, 2 * i, lanes);
+    };
+    const bool past = Sums::goes_past(lines, dst, n);
+    for (i64 l = 0; l < lines.count; ++l) {
+      Sums::template write<true>(n, dst, true, past, make);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) src[r] += lines.from;
+    }
+  }
+
+  // dst[i] = the sum of elements 2*i and 2*i + 1 of k rows.
+  template <class Dst>
+  void across_pairs(const Lane* const* rows, int k, i64 n, Dst dst, Lines lines) const {
+    if constexpr (kPairs) {
+      if (k == 1) return pairs_fixed<1>(rows, k, n, dst, lines);
+      if (k == 2) return pairs_fixed<2>(rows, k, n, dst, lines);
+      pairs_fixed<0>(rows, k, n, dst, lines);
+    }
+  }
+  static constexpr bool kPairs = kDirect && kVectors;
+  static bool takes_pairs() { return true; }
+
   template <int S, class Dst>
   void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {
     if constexpr (S == 1 || S == 2) {
       // Each is a second of compiling: float32 has them all.
-      if (k == 2 && !accumulate && (same<T, float> || kWidens)) return across_fixed<S, same<T, float> || kWidens ? 2 : 0>(src, k, n, stride, dst, accumulate, lines);
+      if (k == 2 && !accumulate && same<T, float>) return across_fixed<S, same<T, float> ? 2 : 0>(src, k, n, stride, dst, accumulate, lines);
       if (k == 3 && !accumulate) return across_fixed<S, 3>(src, k, n, stride, dst, false, lines);
       if (k == 4 && !accumulate) return across_fixed<S, 4>(src, k, n, stride, dst, false, lines);
       if (k == 5 && !accumulate && S == 1) return across_fixed<S, S == 1 && same<T, float> ? 5 : 0>(src, k, n, stride, dst, accumulate, lines);
@@ -587,13 +711,12 @@ struct SumFamily {
   // Every second element.
   template <class Dst>
   void merge_halves(const Row* rows, int k, i64 n, Dst dst, Lines lines) const {
-    if (k == 2 && kWidens) return Sums::template merge_fixed<2, kWidens ? 2 : 0>(rows, k, n, dst, false, lines);
     if (k == 3) return Sums::template merge_fixed<2, 3>(rows, k, n, dst, false, lines);
     Sums::template merge_fixed<2, 0>(rows, k, n, dst, false, lines);
   }
   static void clear(Row row, i64 n) { Sum::clear(row, n); }
   static bool takes_columns() { return true; }
-  static constexpr bool kByColumns = kDirect && kVectors, kWidens = is_half<T> && same<Acc, float>;
+  static constexpr bool kByColumns = kDirect && kVectors;
 
   // One contiguous window.
   __attribute__((noinline)) void segment(const Lane* p, i64 n, i64, Row dst, bool accumulate) const {
@@ -752,6 +875,34 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
 
 struct Nothing {};
 
+inline bool is_power_of_two(double v) {
+  const i64 whole = v > 0 && v <= 0x1p62 ? static_cast<i64>(v) : 0;
+  return whole != 0 && static_cast<double>(whole) == v && (whole & (whole - 1)) == 0;
+}
+
+// What all windows divide by, or 0 where they differ; of one or two axes. `divisor` and `by_rows` are those of finished_forward.
+template <class Divisor>
+double one_divisor(const Problem& pb, bool by_rows, Divisor&& divisor) {
+  const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
+  double one = 0;
+  bool same_all = true;
+  i64 rows = 0;
+  auto next = [](const Axis& axis, i64 o) { return o >= axis.first && o < axis.last ? axis.last : o + 1; };
+  for (i64 o = 0; by_rows && pb.n_axes == 2 && o < outer.n_out && same_all; o = next(outer, o)) {
+    const i64 here = divisor_of(pb, window_at(outer, o));
+    same_all = rows == 0 || here == rows;
+    rows = here;
+  }
+  const i64 first = 0;
+  for (i64 o = 0; o < last.n_out && same_all; o = next(last, o))
+    for_each_run_of_line(pb, &first, o, o + 1, 0, 1, 1, [&](const Run& run) {
+      const double here = divisor(run) * static_cast<double>(max_of(rows, 1));
+      same_all = one == 0 || here == one;
+      one = here;
+    });
+  return same_all ? one : 0;
+}
+
 // The same over one or two axes where a dtype comes out as it went in: each result is divided, and its root taken where
 // kRoot, as its sum is made. divisor(run) is that of windows whose length on the first axis is 1; where `by_rows`, that
 // length is multiplied with it. Where `wrong` was set, mend(x of the plane, run, y of the run) may make it good.
@@ -763,28 +914,33 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
   constexpr bool mends = !same<Mend, Nothing>;
   F family(pb);
   Scratch scratch{memory};
-  Scale* scales = scratch.take<Scale>(pb.strip * pb.inner);
-  [[maybe_unused]] Scale* divisors = To::kBoth ? scratch.take<Scale>(pb.strip * pb.inner) : nullptr;
+  const i64 columns = max_of(pb.strip * pb.inner, To::kLeast);
+  Scale* scales = scratch.take<Scale>(columns);
+  [[maybe_unused]] Scale* divisors = To::kBoth ? scratch.take<Scale>(columns) : nullptr;
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   auto* y = static_cast<Storage<T>*>(call.y);
   auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
+  auto rows_of = [&](i64 output) { return by_rows ? divisor_of(pb, first_window(output)) : 1; };
+  const double one = memory && To::kMayBeLevel ? one_divisor(pb, by_rows, divisor) : 0;
+  [[maybe_unused]] const ByteDivision by = one != 0 && To::kShort ? ByteDivision::of(static_cast<i64>(one)) : ByteDivision{};
+  auto put = [&](i64 at, i64 n, double whole) {
+    const Scale scale = To::scale_of(whole, by);
+    for (i64 i = 0; i < n; ++i) scales[at + i] = scale;
+    if constexpr (To::kBoth)
+      for (i64 i = 0; i < n; ++i) divisors[at + i] = static_cast<Scale>(whole);
+  };
+  if (one != 0) put(0, To::kLeast, one);
   i64 of_lo = -1, of_hi = -1, of_rows = 0;  // what is there already
   auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
-    const i64 rows = by_rows ? divisor_of(pb, first_window(output)) : 1;
-    if (lo != of_lo || hi != of_hi || rows != of_rows) {
-      for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) {
-        const double whole = divisor(run) * static_cast<double>(rows);
-        const Scale scale = To::scale_of(whole);
-        for (i64 i = 0; i < run.n; ++i) scales[run.at + i] = scale;
-        if constexpr (To::kBoth)
-          for (i64 i = 0; i < run.n; ++i) divisors[run.at + i] = static_cast<Scale>(whole);
-      });
+    const i64 rows = one != 0 ? 0 : rows_of(output);
+    if (one == 0 && (lo != of_lo || hi != of_hi || rows != of_rows)) {
+      for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) { put(run.at, run.n, divisor(run) * static_cast<double>(rows)); });
       of_lo = lo;
       of_hi = hi;
       of_rows = rows;
     }
     pitch = row_elements;
-    return To{y + at, scales, wrong, divisors};
+    return To{y + at, scales, wrong, divisors, one != 0, by, is_power_of_two(one)};
   };
   auto finish = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64, i64 planes = 1) {
     if constexpr (mends) {

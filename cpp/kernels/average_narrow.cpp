@@ -6,6 +6,7 @@ namespace poolwise {
 namespace {
 
 constexpr i64 kMostBytes = 1 << 14;  // see quotient_lanes
+constexpr i64 kFewBytes = 128;       // see byte_quotients
 constexpr i64 kMostIntegers = 1 << 19;  // whose sums double holds with room; see whole_to_double
 
 template <class Acc>
@@ -58,10 +59,26 @@ auto finish_for(Dtype out) {
   }
 }
 
-// Averages of bytes as bytes: int32 lanes, and a division of floats.
+// The largest divisor, or `limit` plus one where it is beyond that.
+i64 most_elements(const Problem& pb, i64 limit) {
+  i64 elements = 1;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    i64 most = pb.axes[a].radix;
+    for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
+      most = max_of(most, divisor_of(pb, pb.axes[a].edge[o]));
+    if (most > limit / elements) return limit + 1;
+    elements *= most;
+  }
+  return elements;
+}
+
+// Averages of bytes as bytes. Of few: int16 lanes; of more: int32 lanes, and a division of floats.
 template <class T>  // uint8_t, int8_t
 i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   using Sum = PlainSum<std::int32_t>;
+  if (pb.strip && most_elements(pb, kFewBytes) <= kFewBytes)
+    return finished_forward<T, PlainSum<std::int16_t>, Term::plain, false>(
+        pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
   if (pb.strip)
     return finished_forward<T, Sum, Term::plain, false>(
         pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
@@ -74,19 +91,6 @@ i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char*
           store(y + i, quotient_lanes<T, V, std::int32_t>(load<V>(row.sum + i, lanes), static_cast<F>(F{} + scale)), lanes);
         });
       });
-}
-
-// The largest divisor, or `limit` plus one where it is beyond that.
-i64 most_elements(const Problem& pb, i64 limit) {
-  i64 elements = 1;
-  for (int a = 0; a < pb.n_axes; ++a) {
-    i64 most = pb.axes[a].radix;
-    for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
-      most = max_of(most, divisor_of(pb, pb.axes[a].edge[o]));
-    if (most > limit / elements) return limit + 1;
-    elements *= most;
-  }
-  return elements;
 }
 
 bool averages_bytes(const Problem& pb) {

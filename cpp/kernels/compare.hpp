@@ -129,11 +129,11 @@ struct CompareFamily {
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
   // By columns the first of equal elements need not stay: only where all equals have the same bits.
-  static constexpr bool kByColumns = !kPositions, kWidens = false;
+  static constexpr bool kByColumns = !kPositions, kPairs = !kPositions;
   static constexpr bool kRepeats = true;  // an element may be combined twice
 
   struct Row {
-    static constexpr bool kRuns = true;  // rows that follow each other may be taken as one
+    static constexpr bool runs() { return true; }  // rows that follow each other may be taken as one
     Lane* value;
     P* position;
     Row at(i64 n) const {
@@ -414,6 +414,54 @@ struct CompareFamily {
     const i64 marks[kGroup] = {};
     for (int r = 0; r < k; ++r) src[r] = rows[r].value;
     across<2>(src, marks, k, n, 2, dst, false, lines);
+  }
+
+  // Where order does not matter.
+  bool takes_pairs() const { return !Order::kHasPlain || (plain && (Order::kZeroIsSpecial || columns)); }
+
+  template <Mode kMode, int K>
+  __attribute__((noinline)) void pairs_fixed(const Lane* const* rows, int k, i64 n, Row dst, Lines lines) const {
+    const Masks masks = this->masks;
+    const Lane* src[kGroup];
+    const int many = K > 0 ? K : k;
+    for (int r = 0; r < many; ++r) src[r] = rows[r];
+    const Asks asks = asks_of<2>(rows, many, lines);
+    const bool past = goes_past(lines, dst, n);
+    auto body = [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
+      constexpr i64 wide = sizeof(V) / sizeof(Lane);
+      auto from = [&](int r, i64 part) __attribute__((always_inline)) {
+        V v;
+        if constexpr (same<V, Lane>) v = src[r][2 * i + part];
+        else v = load<V>(src[r] + 2 * i + part * wide, part_of(twice(lanes), part, wide));
+        return entered<kMode>(v, masks.keep, masks.flip);
+      };
+      fetch_ahead<2, V>(asks, src, many, 2 * i, lines.ahead);
+      V first = from(0, 0), second = from(0, 1);
+#pragma GCC unroll 4
+      for (int r = 1; r < many; ++r) {
+        first = better<kMode>(first, from(r, 0), masks.infinity);
+        second = better<kMode>(second, from(r, 1), masks.infinity);
+      }
+      V best;
+      if constexpr (same<V, Lane>) best = better<kMode>(first, second, masks.infinity);
+      else best = better<kMode>(every_other<0, Lane>(first, second), every_other<1, Lane>(first, second), masks.infinity);
+      put(dst.value + i, left<kMode>(best, masks.flip), lanes, past);
+    };
+    for (i64 l = 0; l < lines.count; ++l) {
+      sweep<Lane, kVectors>(n, true, body);
+      dst = dst.line(lines.to);
+      for (int r = 0; r < many; ++r) src[r] += lines.from;
+    }
+  }
+
+  void across_pairs(const Lane* const* rows, int k, i64 n, Row dst, Lines lines) const {
+    if constexpr (kPairs)
+      in_mode<true>([&]<Mode kMode>() __attribute__((always_inline)) {
+        if constexpr (kMode != Mode::exact || !Order::kHasPlain) {
+          if (k == 2) return pairs_fixed<kMode, 2>(rows, k, n, dst, lines);
+          pairs_fixed<kMode, 0>(rows, k, n, dst, lines);
+        }
+      });
   }
 
   template <Mode kMode, int K>

@@ -6,7 +6,7 @@
 // Where windows share rows, a row is reduced once, along the last axis, and kept for the windows that see it. Where order does
 // not matter columns come first instead if windows step by two, since what is taken apart into every second element is half as
 // much then; or if an end of the array cuts windows: columns are reduced into rows with room at both ends, so that no output
-// is made for itself. Elements that are widened to be summed, two to a result, are so where windows share no rows too.
+// is made for itself.
 //
 // A unit is a tile of rows, done in strips of columns so narrow that the reduced rows which windows share stay in the
 // first-level cache (an NHWC row of 112x64 float32 is 28 KB: a ring of whole rows ran from the second level), and in
@@ -33,11 +33,10 @@ class Direct {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
     for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); pb.streams && row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
     const bool cut = last_.last - last_.first < last_.n_out;
-    by_columns_ = F::kByColumns && pb.n_axes > 1 && (pb.slots > 0 || F::kWidens) && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
-                  last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut && pb.slots > 0)) && !family.prepares() &&
+    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
+                  last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() &&
                   has_one_form(last_) && family.takes_columns();
     if (by_columns_) {
-      if (pb.slots == 0) block_ = (block_ + 1) / 2;  // there are two columns for a result
       column_pitch_ = last_.stride * (pb.strip - 1) + last_.window;
       columns_ = family.take_row(scratch, block_ * column_pitch_);
     }
@@ -129,10 +128,10 @@ class Direct {
       }
       family_.merge(parts, marks, static_cast<int>(w.count), elements, destination(first * pb_.out_plane + o * width, pitch, o, 0, last_.n_out), false, lines);
     };
-    using Dst = decltype(destination(zero, pitch, zero, zero, zero));
     const i64 uniform = outer.last - outer.first;
     // Outputs of all planes as if they were one: those between planes come out wrong, and are made again as edges.
-    const bool joined = Dst::kRuns && outer.stride == 1 && outer.n_out == height && uniform > 0;
+    const bool joined = outer.stride == 1 && outer.n_out == height && uniform > 0 &&
+                        destination(first * pb_.out_plane, pitch, outer.first, 0, last_.n_out).runs();
     if (joined) merge(outer.first, ((n - 1) * height + uniform) * width, Lines{1, 0, 0});
     for (i64 o = 0; o < outer.n_out; ++o)
       if (!joined || o < outer.first || o >= outer.last) merge(o, width, Lines{n, height * pitch_, pb_.out_plane});
@@ -242,7 +241,7 @@ class Direct {
       n = room < 0 ? 1 : min_of(lines - l, room / outer.stride + 1);
       const i64 width = (b - a) * pb_.inner;
       // Rows that follow each other are one.
-      const bool joined = Dst::kRuns && outer.stride == 1 && width == pitch_ && pitch == pitch_;
+      const bool joined = dst.runs() && outer.stride == 1 && width == pitch_ && pitch == pitch_;
       family_.merge(parts, marks, static_cast<int>(w.count), joined ? n * width : width, dst.line(l * pitch), false,
                     result_lines(pb_, joined ? 1 : n, outer.stride * pitch_, pitch));
     }

@@ -6,6 +6,10 @@
 
 #include "half.hpp"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace poolwise {
 namespace {
 
@@ -24,7 +28,7 @@ using Storage = typename StorageOf<T>::type;
 template <class T>
 constexpr bool is_half = same<T, F16> || same<T, BF16>;
 
-// V: double or int32 lanes, float lanes of half types, or one of them as a scalar.
+// V: double, int64 or int16 lanes, float lanes of half types, or one of them as a scalar.
 template <class T, class V, class Acc>
 inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) {
   if constexpr (same<V, Acc>) {
@@ -40,8 +44,10 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
       if constexpr (same<T, F16>) return (V)_mm512_maskz_cvtps_pd(0xff, _mm256_cvtph_ps((__m128i)v));
       if constexpr (same<T, BF16>)
         return (V)_mm512_maskz_cvtps_pd(0xff, (__m256)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)v), 16));
-      if constexpr (same<T, std::uint8_t>) return (V)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v);
-      if constexpr (same<T, std::int8_t>) return (V)_mm512_maskz_cvtepi8_epi32(0xffff, (__m128i)v);
+      if constexpr (same<T, std::uint8_t> && same<Acc, std::int16_t>) return (V)_mm512_maskz_cvtepu8_epi16(~0u, (__m256i)v);
+      else if constexpr (same<T, std::int8_t> && same<Acc, std::int16_t>) return (V)_mm512_maskz_cvtepi8_epi16(~0u, (__m256i)v);
+      else if constexpr (same<T, std::uint8_t>) return (V)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v);
+      else if constexpr (same<T, std::int8_t>) return (V)_mm512_maskz_cvtepi8_epi32(0xffff, (__m128i)v);
       if constexpr (same<T, std::int32_t>) return (V)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)v);
     }
 #endif
@@ -56,8 +62,10 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
       if constexpr (same<T, float>) return (V)_mm256_cvtps_pd((__m128)v);
       if constexpr (same<T, F16>) return (V)_mm256_cvtps_pd(_mm_cvtph_ps(low));
       if constexpr (same<T, BF16>) return (V)_mm256_cvtps_pd((__m128)_mm_slli_epi32(_mm_cvtepu16_epi32(low), 16));
-      if constexpr (same<T, std::uint8_t>) return (V)_mm256_cvtepu8_epi32(low);
-      if constexpr (same<T, std::int8_t>) return (V)_mm256_cvtepi8_epi32(low);
+      if constexpr (same<T, std::uint8_t> && same<Acc, std::int16_t>) return (V)_mm256_cvtepu8_epi16(low);
+      else if constexpr (same<T, std::int8_t> && same<Acc, std::int16_t>) return (V)_mm256_cvtepi8_epi16(low);
+      else if constexpr (same<T, std::uint8_t>) return (V)_mm256_cvtepu8_epi32(low);
+      else if constexpr (same<T, std::int8_t>) return (V)_mm256_cvtepi8_epi32(low);
       if constexpr (same<T, std::int32_t>) return (V)_mm256_cvtepi32_epi64((__m128i)v);
     }
 #endif
@@ -70,6 +78,28 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
     }
   }
 }
+
+// Sums of neighbours, T as it lies in memory: bytes to 16 bits.
+#if defined(__AVX2__)
+template <class T, class V>
+inline __attribute__((always_inline)) V byte_pairs(V bytes) {
+  constexpr bool has_sign = T(-1) < T(0);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    const __m512i v = (__m512i)bytes, ones = _mm512_set1_epi8(1);
+    return (V)(has_sign ? _mm512_maskz_maddubs_epi16(~0u, ones, v) : _mm512_maskz_maddubs_epi16(~0u, v, ones));
+  }
+#endif
+  if constexpr (sizeof(V) == 32) {
+    const __m256i v = (__m256i)bytes, ones = _mm256_set1_epi8(1);
+    return (V)(has_sign ? _mm256_maddubs_epi16(ones, v) : _mm256_maddubs_epi16(v, ones));
+  }
+  if constexpr (sizeof(V) == 16) {
+    const __m128i v = (__m128i)bytes, ones = _mm_set1_epi8(1);
+    return (V)(has_sign ? _mm_maddubs_epi16(ones, v) : _mm_maddubs_epi16(v, ones));
+  }
+}
+#endif
 
 // Doubles as the bits of floats whose last bit says whether anything was cut off: rounded once more they are as if rounded once.
 #if defined(__AVX512F__)
@@ -266,7 +296,82 @@ inline __attribute__((always_inline)) bool any_unequal(V a, V b) {
 }
 #endif
 
-// What a quotient of bytes is made with. Multiplying is a tenth of dividing, and where no quotient is near a tie, or all are
+// How sums of up to 128 bytes, in 16 bits, are divided: by a product's upper half. Where all divisors are one, `shift` is how far
+// that is shifted, and the product is exact; else it is -1, and the quotient may be one too small.
+struct ByteDivision {
+  int shift = -1;
+  bool ties = true;  // whether a quotient may lie in the middle of two integers
+
+  static ByteDivision of(i64 divisor) {
+    if (divisor == 1) return {};
+    int shift = 0;
+    while ((i64{2} << shift) < divisor) ++shift;
+    return {shift, divisor % 2 == 0};
+  }
+  std::uint16_t factor(i64 divisor) const {
+    if (shift < 0) return static_cast<std::uint16_t>(divisor == 1 ? 65535 : 65536 / divisor);
+    return static_cast<std::uint16_t>(((i64{65536} << shift) + divisor - 1) / divisor);
+  }
+};
+
+// The upper halves of products of unsigned 16-bit lanes.
+template <class U>
+inline __attribute__((always_inline)) U upper_products(U a, U b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(U) == 64) return (U)_mm512_maskz_mulhi_epu16(~0u, (__m512i)a, (__m512i)b);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(U) == 32) return (U)_mm256_mulhi_epu16((__m256i)a, (__m256i)b);
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(U) == 16) return (U)_mm_mulhi_epu16((__m128i)a, (__m128i)b);
+#endif
+  if constexpr (sizeof(U) == 2) {
+    return static_cast<U>(static_cast<std::uint32_t>(a) * b >> 16);
+  } else {
+    for (u64 l = 0; l < sizeof(U) / 2; ++l) a[l] = static_cast<std::uint16_t>(static_cast<std::uint32_t>(a[l]) * b[l] >> 16);
+    return a;
+  }
+}
+
+// Sums of up to 128 bytes in 16 bits to their quotients, ties to even. In what is divided half a divisor is added, to round, and
+// for bytes with a sign 128 divisors more, so that it is below 2^15 and not negative.
+template <class T, class V>
+inline __attribute__((always_inline)) Like<Storage<T>, V, std::int16_t> byte_quotients(V sum, Like<std::uint16_t, V, std::int16_t> factor,
+                                                                                     Like<std::uint16_t, V, std::int16_t> divisor, ByteDivision by) {
+  using U = Like<std::uint16_t, V, std::int16_t>;
+  using N = Like<Storage<T>, V, std::int16_t>;
+  constexpr bool has_sign = T(-1) < T(0);
+  auto u16 = [](auto v) __attribute__((always_inline)) { return (U)v; };  // of scalars, which become ints
+  U dividend = u16(u16(sum) + u16(divisor >> 1));
+  if constexpr (has_sign) dividend = u16(dividend + u16(divisor << 7));
+  U q = upper_products(dividend, factor);
+  if (by.shift >= 0) {
+    q = u16(q >> by.shift);
+    if (by.ties) q = u16(q - u16(u16(u16(q * divisor) == dividend) & q & 1));
+  } else {
+    U rest = u16(dividend - u16(q * divisor));
+    const U more = u16(u16(rest >= divisor) & 1);
+    q = u16(q + more);
+    rest = u16(rest - u16(more * divisor));
+    q = u16(q - u16(u16(rest == 0) & ~divisor & q & 1));
+  }
+  if constexpr (has_sign) q = u16(q ^ 128);
+  if constexpr (same<V, std::int16_t>) {
+    return static_cast<N>(q);
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi16_epi8(~0u, (__m512i)q);
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32)
+      return (N)_mm_packus_epi16(_mm256_castsi256_si128((__m256i)(q & 0xff)), _mm256_extracti128_si256((__m256i)(q & 0xff), 1));
+#endif
+    return __builtin_convertvector(q, N);
+  }
+}
+
+// What a quotient of more bytes is made with. Multiplying is a tenth of dividing, and where no quotient is near a tie, or all are
 // exact, as good: averages of up to 2^13 bytes by an odd number or a power of two.
 inline float byte_scale(double divisor) {
   const i64 whole = divisor <= 0x1p13 ? static_cast<i64>(divisor) : 0;

@@ -110,7 +110,7 @@ class Rows {
       // Rows of which each begins where the one before ends, here and there, are one: outputs between their middles come out
       // wrong, and are made again as edges.
       const i64 width = (hi - lo) * inner;
-      const bool joined = Dst::kRuns && n == 1 && lines.count > 1 && position_stride_ == inner && lines.to == width &&
+      const bool joined = dst.runs() && n == 1 && lines.count > 1 && position_stride_ == inner && lines.to == width &&
                           lines.from == last_.stride * width && lines.from == last_.size_in * inner &&
                           (last_.stride == 1 || (last_.stride == 2 && inner == 1));
       if (joined) {
@@ -142,6 +142,13 @@ class Rows {
   template <class Dst>
   inline __attribute__((always_inline)) void by_stride(const Lane* const* src, const i64* mark, int k, i64 n, i64 stride, Dst dst,
                                                        Lines lines) {
+    if constexpr (F::kPairs) {
+      if (stride == 2 && last_.window == 2 && last_.step == 1 && position_stride_ == 1 && family_.takes_pairs()) {
+        const Lane* rows[kGroup] = {};
+        for (int r = 0; 2 * r < k; ++r) rows[r] = src[2 * r];
+        return family_.across_pairs(rows, k / 2, n, dst, lines);
+      }
+    }
     if constexpr (F::kVectors) {
       if (stride == 2) return family_.template across<2>(src, mark, k, n, stride, dst, false, lines);
     }

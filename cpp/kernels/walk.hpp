@@ -22,7 +22,9 @@
 //   takes_columns()       whether that pays; it is the way then, where nothing that was looked at speaks against it
 //   merge_halves(...)     merge, of every second element of the rows
 //   clear(row, n)         elements that change nothing
-//   kWidens               whether they may where windows share no rows, too
+//   kPairs                whether windows of two columns that step by two may be taken columns first without a row between; then also
+//   takes_pairs()         whether that is so for what was looked at, and
+//   across_pairs(...)     dst[i] = combination of elements 2*i and 2*i + 1 of each row
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
