@@ -118,6 +118,7 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   plan(pb_);
   if (pb_.op == Op::median) plan_median(pb_);
   if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
+  if (!fold(pb_, forward_pb_, forward_batch_)) forward_pb_ = pb_;
   const Kernels& isa = active_kernels();
   forward_ = isa.forward(pb_, false);
   forward_offsets_ = isa.forward(pb_, true);
@@ -162,7 +163,7 @@ void Kernel::forward(const void* x, void* y, int threads) const {
   call.x = x;
   call.y = y;
   call.overflow = &overflow;
-  run(pb_, forward_, "forward", call, pb_.units, threads, false);
+  run(forward_pb_, forward_, "forward", call, forward_pb_.units, threads, false);
   if (overflow)
     throw std::overflow_error("poolwise: a " + spec_.op + " of " + spec_.dtype + " does not fit in " + spec_.out_dtype +
                               "; try a wider dtype=");
@@ -173,7 +174,7 @@ void Kernel::forward_offsets(const void* x, void* y, void* offsets, int threads)
   call.x = x;
   call.y = y;
   call.offsets = offsets;
-  run(pb_, forward_offsets_, "offsets", call, pb_.units, threads, false);
+  run(forward_pb_, forward_offsets_, "offsets", call, forward_pb_.units, threads, false);
 }
 
 void Kernel::offsets_to_indices(const void* offsets, i64* indices, int threads) const {

@@ -49,7 +49,8 @@ class Kernel {
   void run(const Problem& pb, UnitFn fn, const char* what, const Call& call, i64 units, int threads, bool backward) const;
 
   KernelSpec spec_;
-  Problem pb_{};
+  Problem pb_{}, forward_pb_{};
+  std::vector<BatchAxis> forward_batch_;
   std::vector<Target> targets_;
   std::vector<FilterTables> tables_;
   std::vector<Filter> filters_;

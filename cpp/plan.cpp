@@ -290,7 +290,7 @@ void plan_forward(Problem& pb) {
   const Axis& split = pb.axes[pb.split];
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
-  pb.group = 1;
+  pb.fold.count = pb.group = 1;
   pb.small = 0;
   // Sums of 64-bit integers have no vectors: one walk is enough for them.
   const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
@@ -380,6 +380,28 @@ void plan_backward(Problem& pb) {
 
 }  // namespace
 
+bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch) {
+  if (pb.n_axes != 3 || pb.units == 0 || pb.whole || pb.op == Op::median || pb.op == Op::blur) return false;
+  const Axis &first = pb.axes[0], &second = pb.axes[1], &last = pb.axes[2];
+  if (first.ring > 0 || second.ring > 0 || first.first != 0 || first.last != first.n_out || first.base != 0) return false;
+  if (first.window * second.radix * last.radix > kGroup) return false;
+  folded = last_two(pb);
+  folded.streams = pb.streams;
+  folded.fold = {first.window, first.step * first.stride_in, first.offset_unit};
+  batch.assign(pb.batch, pb.batch + pb.n_batch);
+  batch.push_back({first.n_out, first.stride * first.stride_in});
+  folded.batch = batch.data();
+  folded.n_batch = pb.n_batch + 1;
+  folded.planes = pb.planes * first.n_out;
+  folded.out_plane = first.out_block;
+  folded.in_plane = first.in_block;
+  folded.slice = {};
+  folded.strip = 0;
+  if (!plan_direct(folded, partial_bytes(pb))) return false;
+  folded.linear = false;  // planes of x are read beside each other
+  return true;
+}
+
 i64 set_streams_from(i64 bytes) { return streams_from().exchange(bytes); }
 
 void plan(Problem& pb) {
@@ -463,6 +485,7 @@ double estimated_seconds(const Problem& pb, bool backward) {
   const bool roots = pb.op == Op::lp && !std::isinf(pb.p);
   if (pb.op == Op::median && !backward) return 1e-9 * outputs * (pb.median.by == MedianBy::network ? 0.2 * pb.offset_count : 30);
   if (backward) return 1e-9 * (inputs * 0.4 + (roots ? visits * 5 : outputs * 2));
+  inputs *= static_cast<double>(pb.fold.count);
   return 1e-9 * (inputs * (roots && pb.p != 1 && pb.p != 2 ? 10 : 0.1 * dtype_bytes(pb.in)) + outputs * (roots ? 5 : 0.5));
 }
 

@@ -11,6 +11,10 @@ namespace poolwise {
 // Throws std::invalid_argument. Fills the derived members of `pb` and of its axes.
 void plan(Problem& pb);
 
+// The forward pass of a planned problem of three axes as one of two (see Fold), where that is possible and pays: whether it does.
+// `batch` must outlive what is put in `folded`.
+bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch);
+
 // The table behind Problem::targets, empty where it would have too many rows.
 std::vector<Target> make_targets(const Problem& pb);
 

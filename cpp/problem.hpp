@@ -90,11 +90,18 @@ struct SlicePlan {
   i64 strip, slots, block;
 };
 
+// An axis before the two of a folded problem: its windows, which lie apart, have `count` positions each, `stride` apart in x. Its
+// outputs are planes, and a window of a plane has rows of all positions. (count is 1 where nothing is folded.)
+struct Fold {
+  i64 count, stride, offset_unit;
+};
+
 struct Problem {
   Op op;
   Dtype in, out;
   int n_axes;
   Axis axes[kMaxAxes];
+  Fold fold;
   i64 inner, inner_stride;
   int n_batch;
   const BatchAxis* batch;

@@ -807,15 +807,15 @@ void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, V
   }
   for (int a = 0; a < depth; ++a) w[a] = window_at(pb.axes[a], run.outputs[a]);
   w[depth] = window_at(pb.axes[depth], run.first + k / pb.inner);
-  for (;;) {
-    i64 at = base + k % pb.inner * pb.inner_stride;
+  for (i64 fold = 0; fold < pb.fold.count;) {
+    i64 at = base + fold * pb.fold.stride + k % pb.inner * pb.inner_stride;
     for (int a = 0; a <= depth; ++a) at += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
     double v;
     widen(static_cast<const char*>(x) + at * dtype_bytes(pb.in), 1, &v);
     visit(v);
     int a = depth;
     while (a >= 0 && ++j[a] == w[a].count) j[a--] = 0;
-    if (a < 0) return;
+    if (a < 0) ++fold;
   }
 }
 
@@ -831,11 +831,11 @@ i64 accumulate_forward(const Problem& pb, const Call& call, i64 begin, i64 end, 
       char* y = static_cast<char*>(call.y);
       const i64 item = dtype_bytes(pb.out), row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
       auto finish_rows = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, typename F::Row row, i64 pitch, i64 = 1) {
-        i64 count = 1, divisor = 1;
+        i64 count = pb.fold.count, divisor = pb.fold.count;
         if (pb.n_axes == 2) {
           const Window w = window_at(pb.axes[0], output);
-          count = w.count;
-          divisor = divisor_of(pb, w);
+          count *= w.count;
+          divisor *= divisor_of(pb, w);
         }
         for (i64 r = 0; r < rows; ++r) {
           const i64 o = output + r, to = at + r * row_elements;
@@ -896,7 +896,7 @@ double one_divisor(const Problem& pb, bool by_rows, Divisor&& divisor) {
   const i64 first = 0;
   for (i64 o = 0; o < last.n_out && same_all; o = next(last, o))
     for_each_run_of_line(pb, &first, o, o + 1, 0, 1, 1, [&](const Run& run) {
-      const double here = divisor(run) * static_cast<double>(max_of(rows, 1));
+      const double here = divisor(run) * static_cast<double>(by_rows ? pb.fold.count * max_of(rows, 1) : 1);
       same_all = one == 0 || here == one;
       one = here;
     });
@@ -920,7 +920,7 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
   const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   auto* y = static_cast<Storage<T>*>(call.y);
   auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
-  auto rows_of = [&](i64 output) { return by_rows ? divisor_of(pb, first_window(output)) : 1; };
+  auto rows_of = [&](i64 output) { return by_rows ? pb.fold.count * divisor_of(pb, first_window(output)) : 1; };
   const double one = memory && To::kMayBeLevel ? one_divisor(pb, by_rows, divisor) : 0;
   [[maybe_unused]] const ByteDivision by = one != 0 && To::kShort ? ByteDivision::of(static_cast<i64>(one)) : ByteDivision{};
   auto put = [&](i64 at, i64 n, double whole) {
@@ -947,7 +947,7 @@ i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, ch
       if (!*wrong) return;
       for (i64 p = 0; p < planes; ++p, x += pb.axes[0].size_in * pb.axes[0].stride_in * family.element_size())
         for (i64 o = output; o < output + rows; ++o, at += row_elements)
-          for_each_run_of_line(pb, &o, lo, hi, 0, first_window(o).count, divisor_of(pb, first_window(o)),
+          for_each_run_of_line(pb, &o, lo, hi, 0, pb.fold.count * first_window(o).count, pb.fold.count * divisor_of(pb, first_window(o)),
                                [&](const Run& run) { mend(x, run, y + at + run.at); });
       *wrong = 0;
     }

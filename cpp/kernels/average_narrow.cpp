@@ -61,7 +61,7 @@ auto finish_for(Dtype out) {
 
 // The largest divisor, or `limit` plus one where it is beyond that.
 i64 most_elements(const Problem& pb, i64 limit) {
-  i64 elements = 1;
+  i64 elements = pb.fold.count;
   for (int a = 0; a < pb.n_axes; ++a) {
     i64 most = pb.axes[a].radix;
     for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)

@@ -385,6 +385,7 @@ struct CompareFamily {
         if (k == 3 && !accumulate) return across_fixed<kMode, S, 3>(src, marks, k, n, stride, dst, false, lines);
         if (k == 4 && !accumulate) return across_fixed<kMode, S, 4>(src, marks, k, n, stride, dst, false, lines);
         if (k == 5 && !accumulate && S == 1) return across_fixed<kMode, S, S == 1 ? 5 : 0>(src, marks, k, n, stride, dst, false, lines);
+        if (k == 8 && !accumulate && sizeof(Lane) == 4) return across_fixed<kMode, S, sizeof(Lane) == 4 ? 8 : 0>(src, marks, k, n, stride, dst, false, lines);
       }
       across_fixed<kMode, S, 0>(src, marks, k, n, stride, dst, accumulate, lines);
     });

@@ -1,7 +1,7 @@
 // The common case of the walk, with nothing looked up per row: one or two axes, windows of at most kGroup positions an axis,
 // which have gaps only where they step by one. Same order of combination and the same families as Walk (walk.hpp), so the same results.
 //
-// Of more axes it does the last two, for Walk.
+// Of more axes it does the last two, for Walk; of three whose windows lie apart on the first two, all (Fold).
 //
 // Where windows share rows, a row is reduced once, along the last axis, and kept for the windows that see it. Where order does
 // not matter columns come first instead if windows step by two, since what is taken apart into every second element is half as
@@ -28,7 +28,7 @@ class Direct {
   // `grouped`: several small planes may be done together.
   Direct(const Problem& pb, F& family, Scratch& scratch, i64 block, bool grouped = false)
       : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]),
-        rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.axes[0].radix), block_(block),
+        rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.fold.count * pb.axes[0].radix), block_(block),
         group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
     for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); pb.streams && row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
@@ -170,11 +170,13 @@ class Direct {
     const Window w = window_at(outer, o);
     const Element* from[kGroup];
     i64 marks[kGroup];
-    for (i64 r = 0; r < w.count; ++r) {
-      from[r] = base + (w.start + r * outer.step) * row_stride_;
-      marks[r] = r * outer.offset_unit;
-    }
-    rows_.reduce(from, marks, static_cast<int>(w.count), a, b, dst, result_lines(pb_, lines, outer.stride * row_stride_, pitch));
+    int n = 0;
+    for (i64 f = 0; f < pb_.fold.count; ++f)
+      for (i64 r = 0; r < w.count; ++r, ++n) {
+        from[n] = base + f * pb_.fold.stride * family_.element_size() + (w.start + r * outer.step) * row_stride_;
+        marks[n] = f * pb_.fold.offset_unit + r * outer.offset_unit;
+      }
+    rows_.reduce(from, marks, n, a, b, dst, result_lines(pb_, lines, outer.stride * row_stride_, pitch));
   }
 
   // Makes room in the rows of reduced columns where windows of columns a..b-1 reach beyond the ends of the array.
