@@ -119,6 +119,8 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   if (pb_.op == Op::median) plan_median(pb_);
   if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
   if (!fold(pb_, forward_pb_, forward_batch_)) forward_pb_ = pb_;
+  values_pb_ = forward_pb_;
+  plan_padded(values_pb_);
   const Kernels& isa = active_kernels();
   forward_ = isa.forward(pb_, false);
   forward_offsets_ = isa.forward(pb_, true);
@@ -163,7 +165,7 @@ void Kernel::forward(const void* x, void* y, int threads) const {
   call.x = x;
   call.y = y;
   call.overflow = &overflow;
-  run(forward_pb_, forward_, "forward", call, forward_pb_.units, threads, false);
+  run(values_pb_, forward_, "forward", call, values_pb_.units, threads, false);
   if (overflow)
     throw std::overflow_error("poolwise: a " + spec_.op + " of " + spec_.dtype + " does not fit in " + spec_.out_dtype +
                               "; try a wider dtype=");

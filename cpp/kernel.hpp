@@ -49,7 +49,7 @@ class Kernel {
   void run(const Problem& pb, UnitFn fn, const char* what, const Call& call, i64 units, int threads, bool backward) const;
 
   KernelSpec spec_;
-  Problem pb_{}, forward_pb_{};
+  Problem pb_{}, forward_pb_{}, values_pb_{};  // gradients, forward passes, and those of values alone
   std::vector<BatchAxis> forward_batch_;
   std::vector<Target> targets_;
   std::vector<FilterTables> tables_;

@@ -28,6 +28,8 @@ constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kSliceBytes = 256 << 10;
 constexpr i64 kSmallBytes = 8 << 10;
 constexpr i64 kSmallRow = 32;  // bytes: half a vector
+constexpr i64 kPaddedRow = 64;
+constexpr i64 kPaddedWindow = 5;
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
 constexpr i64 kLongestTower = 1 << 16;
@@ -379,6 +381,25 @@ void plan_backward(Problem& pb) {
 }
 
 }  // namespace
+
+void plan_padded(Problem& pb) {
+  if (pb.n_axes != 2 || pb.units == 0 || pb.inner != 1 || pb.small || pb.whole || pb.blocks || pb.tall || !pb.strip || pb.fold.count != 1) return;
+  if (pb.op != Op::max && pb.op != Op::min) return;  // of sums, in lanes of doubles, all places are too many
+  const Axis &outer = pb.axes[0], &last = pb.axes[1];
+  for (const Axis* axis : {&outer, &last})
+    if (axis->step != 1 || axis->window > kPaddedWindow || !has_one_form(*axis)) return;
+  const i64 item = partial_bytes(pb);
+  if (last.n_out * dtype_bytes(pb.in) > kPaddedRow || pb.in_plane * item > kSmallBytes || last.stride_in != 1 || outer.stride_in != last.size_in ||
+      !in_one_piece(pb))
+    return;
+  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
+  pb.strip = last.n_out;
+  pb.slots = pb.split = 0;
+  pb.block = pb.tile = outer.n_out;
+  pb.tiles = 1;
+  pb.units = pb.planes;
+  pb.linear = false;
+}
 
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch) {
   if (pb.n_axes != 3 || pb.units == 0 || pb.whole || pb.op == Op::median || pb.op == Op::blur) return false;

@@ -15,6 +15,9 @@ void plan(Problem& pb);
 // `batch` must outlive what is put in `folded`.
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch);
 
+// Has Small (small.hpp) serve minima and maxima, without offsets, whose windows reach beyond small planes or step by one.
+void plan_padded(Problem& pb);
+
 // The table behind Problem::targets, empty where it would have too many rows.
 std::vector<Target> make_targets(const Problem& pb);
 

@@ -239,6 +239,9 @@ GEOMETRIES = [
     [adaptive(7, 3), adaptive(5, 9)],
     [sliding(13, 3, 2, 2, 2, d=3), (1, [(i, 1, 0) for i in range(3)]), sliding(12, 2, 3)],
     [sliding(5, 3, 1, 1, 1), sliding(6, 3, 2, 1, 1), sliding(19, 3, 2, 1, 1)],
+    [sliding(6, 2, 2), sliding(7, 2, 2), sliding(37, 2, 2)],
+    [sliding(11, 3, 1, 2, 2, d=2), sliding(40, 3, 1, 2, 2, d=2)],
+    [sliding(6, 3, 2, 1, 1), sliding(7, 3, 1, 1, 1)],
     [sliding(3, 2), sliding(4, 2, 2), sliding(3, 3, 1, 1, 1), sliding(5, 2, 3, 0, 1)],
 ]
 
@@ -807,6 +810,20 @@ def test_many_small_planes(window, stride, padding, op, shape, dtype):
             np.testing.assert_array_equal(pullback(gy), definition(gy))
 
 
+@pytest.mark.parametrize("planes", [1, 20, 21, 22, 67, 200])
+@pytest.mark.parametrize(
+    "forms", [(7, 7, 3, 1, 1), (8, 6, 3, 1, 1), (6, 13, 3, 2, 1), (7, 7, 5, 1, 2), (5, 9, 2, 1, 0)], ids=str
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8"])
+@pytest.mark.parametrize("op", ["max", "min"])
+def test_small_planes_with_room_beside_them(planes, forms, dtype, op):
+    """As found with offsets, which is another way; nothing is written beyond the last plane, of a whole group or not."""
+    height, width, *window = forms
+    x = data(np.random.default_rng(planes), (planes, height, width, 1), dtype)
+    case = Case(op, dtype, x, [sliding(n, *window, window[-1]) for n in (height, width)])
+    assert case.forward()[0].tobytes() == case.forward(offsets=True)[0].tobytes()
+
+
 @pytest.mark.parametrize("window,stride,padding", [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 2), 0), (3, (1, 4), 1)], ids=str)
 @pytest.mark.parametrize("op", ["max", "min", "avg"])
 @pytest.mark.parametrize("shape", [(2, 9, 23, 2), (1, 6, 700, 3), (3, 7, 30, 5), (1, 5, 41, 9)], ids=str)
@@ -1059,7 +1076,12 @@ def test_streamed_results_are_the_same(shape, axes, window, stride, padding, op,
     monkeypatch.setattr(cpu, "_empty", empty)
 
     def clear():
-        for cache in (execute._shortcuts.clear, cpu._layout.cache_clear, cpu._dense_native.cache_clear, cpu._native.cache_clear):
+        for cache in (
+            execute._shortcuts.clear,
+            cpu._layout.cache_clear,
+            cpu._dense_native.cache_clear,
+            cpu._native.cache_clear,
+        ):
             cache()
 
     def results(x):

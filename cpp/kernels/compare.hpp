@@ -180,6 +180,11 @@ struct CompareFamily {
     if constexpr (kPositions) pick_places(from.position, places, n, to.position);
   }
 
+  static constexpr bool kChoosesMarked = !kPositions && poolwise::kChoosesMarked<Lane>;
+  static void choose_marked(Row from, const std::uint16_t* marks, i64 n, Row to, i64 room) {
+    if constexpr (kChoosesMarked) pick_marked(from.value, marks, n, to.value, room);
+  }
+
   static i64 element_size() { return 1; }
   bool prepares() const { return gathers; }
 
