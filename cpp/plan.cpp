@@ -159,8 +159,8 @@ bool is_dense(const Problem& pb) {
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
-  // Of dilated windows that step by more than one some positions are in none.
-  auto serves = [](const Axis& axis) { return axis.radix <= kGroup && (axis.step == 1 || axis.stride == 1); };
+  // Of dilated windows that step by more than one some positions are in none; strips of channels would be of few columns.
+  auto serves = [&](const Axis& axis) { return axis.radix <= kGroup && (axis.step == 1 || (axis.stride == 1 && pb.inner == 1)); };
   if (pb.n_axes > 2 || !serves(last) || !serves(outer)) return false;
   const i64 held = outer.ring + outer.step - 1;  // rows that windows may still see
   if (pb.n_axes == 2 && outer.ring > 0)
