@@ -155,6 +155,11 @@ bool is_dense(const Problem& pb) {
   return pb.inner_stride == 1 && in_one_piece(pb);
 }
 
+// Sums of 64-bit integers have no vectors: one walk is enough for them.
+bool walks_only(const Problem& pb) {
+  return (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
+}
+
 // See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are
 // limited there.
 bool plan_direct(Problem& pb, i64 item) {
@@ -294,8 +299,7 @@ void plan_forward(Problem& pb) {
   pb.strip = pb.slots = pb.tall = 0;
   pb.fold.count = pb.group = 1;
   pb.small = 0;
-  // Sums of 64-bit integers have no vectors: one walk is enough for them.
-  const bool slow = (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
+  const bool slow = walks_only(pb);
   pb.blocks = !slow && whole_rows(pb);
   pb.whole = whole_plane(pb);
   if (pb.whole) pb.split = 0;
@@ -402,7 +406,7 @@ void plan_padded(Problem& pb) {
 }
 
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch) {
-  if (pb.n_axes != 3 || pb.units == 0 || pb.whole || pb.op == Op::median || pb.op == Op::blur) return false;
+  if (pb.n_axes != 3 || pb.units == 0 || pb.whole || walks_only(pb) || pb.op == Op::median || pb.op == Op::blur) return false;
   const Axis &first = pb.axes[0], &second = pb.axes[1], &last = pb.axes[2];
   if (first.ring > 0 || second.ring > 0 || first.first != 0 || first.last != first.n_out || first.base != 0) return false;
   if (first.window * second.radix * last.radix > kGroup) return false;

@@ -810,6 +810,18 @@ def test_many_small_planes(window, stride, padding, op, shape, dtype):
             np.testing.assert_array_equal(pullback(gy), definition(gy))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64", "float16", "float64"])
+@pytest.mark.parametrize("op", ["max", "avg", "sum"])
+@pytest.mark.parametrize("window", [(2, 2, 2), (2, 1, 4), (3, 2, 2)], ids=str)
+def test_three_axes_whose_windows_lie_apart(window, op, dtype):
+    """Done as planes with more rows, where there are vectors for them."""
+    if (op, dtype) in {("sum", "uint8"), ("sum", "int16")}:
+        return
+    x = np.random.default_rng(3).integers(0 if dtype == "uint8" else -9, 10, (2, 3, 7, 9, 37)).astype(dtype)
+    found, wanted = (pw.pool(x, op, window, axes=(2, 3, 4), backend=name) for name in ("cpu", "generic"))
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("planes", [1, 20, 21, 22, 67, 200])
 @pytest.mark.parametrize(
     "forms", [(7, 7, 3, 1, 1), (8, 6, 3, 1, 1), (6, 13, 3, 2, 1), (7, 7, 5, 1, 2), (5, 9, 2, 1, 0)], ids=str
