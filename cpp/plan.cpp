@@ -204,21 +204,28 @@ bool plan_direct(Problem& pb, i64 item) {
   return true;
 }
 
-// See small.hpp.
+// Whether planes of rows lie one behind the other, small enough for Small (small.hpp) to do several at once.
+bool in_small_planes(const Problem& pb, i64 item) {
+  return pb.in_plane * item <= kSmallBytes && pb.axes[1].stride_in == 1 && pb.axes[0].stride_in == pb.axes[1].size_in && in_one_piece(pb);
+}
+
+void have_small(Problem& pb, i64 item) {
+  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
+  pb.strip = pb.axes[1].n_out;
+  pb.slots = pb.split = 0;
+  pb.block = pb.tile = pb.axes[0].n_out;
+  pb.tiles = 1;
+  pb.units = pb.planes;
+}
+
 bool plan_small(Problem& pb, i64 item) {
   if (pb.n_axes != 2 || pb.inner != 1) return false;
   for (const Axis* axis : {&pb.axes[0], &pb.axes[1]})
     if (axis->step != 1 || axis->window > kGroup || axis->first != 0 || axis->last != axis->n_out || axis->n_out == 0) return false;
-  const Axis &outer = pb.axes[0], &last = pb.axes[1];
+  const Axis& last = pb.axes[1];
   const i64 lane = pb.op == Op::max || pb.op == Op::min ? dtype_bytes(pb.in) : 4;
-  if (last.stride == 1 || last.n_out * lane > kSmallRow || pb.in_plane * item > kSmallBytes || last.stride_in != 1 || outer.stride_in != last.size_in || !in_one_piece(pb)) return false;
-  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
-  pb.strip = last.n_out;
-  pb.slots = 0;
-  pb.split = 0;
-  pb.block = pb.tile = outer.n_out;
-  pb.tiles = 1;
-  pb.units = pb.planes;
+  if (last.stride == 1 || last.n_out * lane > kSmallRow || !in_small_planes(pb, item)) return false;
+  have_small(pb, item);
   return true;
 }
 
@@ -389,19 +396,12 @@ void plan_backward(Problem& pb) {
 void plan_padded(Problem& pb) {
   if (pb.n_axes != 2 || pb.units == 0 || pb.inner != 1 || pb.small || pb.whole || pb.blocks || pb.tall || !pb.strip || pb.fold.count != 1) return;
   if (pb.op != Op::max && pb.op != Op::min) return;  // of sums, in lanes of doubles, all places are too many
-  const Axis &outer = pb.axes[0], &last = pb.axes[1];
-  for (const Axis* axis : {&outer, &last})
+  const Axis& last = pb.axes[1];
+  for (const Axis* axis : {&pb.axes[0], &pb.axes[1]})
     if (axis->step != 1 || axis->window > kPaddedWindow || !has_one_form(*axis)) return;
   const i64 item = partial_bytes(pb);
-  if (last.n_out * dtype_bytes(pb.in) > kPaddedRow || pb.in_plane * item > kSmallBytes || last.stride_in != 1 || outer.stride_in != last.size_in ||
-      !in_one_piece(pb))
-    return;
-  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
-  pb.strip = last.n_out;
-  pb.slots = pb.split = 0;
-  pb.block = pb.tile = outer.n_out;
-  pb.tiles = 1;
-  pb.units = pb.planes;
+  if (last.n_out * dtype_bytes(pb.in) > kPaddedRow || !in_small_planes(pb, item)) return;
+  have_small(pb, item);
   pb.linear = false;
 }
 
