@@ -115,6 +115,7 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   pb_.count_padding = spec_.count_padding;
   check_dtypes(pb_);
   check_parameters(pb_);
+  const Problem given = pb_;
   plan(pb_);
   if (pb_.op == Op::median) plan_median(pb_);
   if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
@@ -122,21 +123,50 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   values_pb_ = forward_pb_;
   plan_padded(values_pb_);
   const Kernels& isa = active_kernels();
-  forward_ = isa.forward(pb_, false);
-  forward_offsets_ = isa.forward(pb_, true);
-  backward_select_ = isa.backward_select(pb_);
-  backward_select_signed_ = isa.backward_select_signed(pb_);
-  backward_linear_ = isa.backward_linear(pb_);
-  backward_lp_ = isa.backward_lp(pb_);
-  middles_ = isa.middles(pb_);
-  backward_middles_ = isa.backward_middles(pb_);
-  if (backward_select_ || backward_select_signed_) targets_ = make_targets(pb_);
+  values_ = {&values_pb_, isa.forward(pb_, false)};
+  offsets_ = {&forward_pb_, isa.forward(pb_, true)};
+  select_ = {&pb_, isa.backward_select(pb_)};
+  select_signed_ = {&pb_, isa.backward_select_signed(pb_)};
+  linear_ = {&pb_, isa.backward_linear(pb_)};
+  lp_ = {&pb_, isa.backward_lp(pb_)};
+  middles_ = {&pb_, isa.middles(pb_)};
+  back_middles_ = {&pb_, isa.backward_middles(pb_)};
+  if (select_.fn || select_signed_.fn) targets_ = make_targets(pb_);
   pb_.targets = targets_.empty() ? nullptr : targets_.data();
+  lay_planes_beside(given);
 }
 
-void Kernel::run(const Problem& pb, UnitFn fn, const char* what, const Call& call, i64 units, int threads, bool backward) const {
-  if (!fn)
+void Kernel::lay_planes_beside(const Problem& given) {
+  if (!lay_beside(given, pb_, together_, together_batch_, beside_)) return;
+  if (pb_.op == Op::median) plan_median(together_);
+  if (pb_.op == Op::blur) {
+    together_.filters = pb_.filters;
+    cut_blur(together_);
+  }
+  const Kernels& isa = active_kernels();
+  beside_pb_ = pb_;
+  beside_pb_.beside = &beside_;
+  const i64 at_once = beside_.lanes * together_.planes;
+  beside_pb_.units = beside_pb_.back_units = (pb_.planes + at_once - 1) / at_once;
+  auto lay = [&](bool pays, Pass& pass, UnitFn& fn, UnitFn together) {
+    if (!pays || !pass.fn || !together) return;
+    fn = together;
+    pass = {&beside_pb_, isa.beside};
+  };
+  lay(beside_.pays.values, values_, beside_.values, isa.forward(together_, false));
+  lay(beside_.pays.offsets, offsets_, beside_.offsets, isa.forward(together_, true));
+  const bool gradients = beside_.pays.gradients && (together_.gather || pb_.op == Op::blur);
+  lay(gradients, select_, beside_.gradients, isa.backward_select(together_));
+  lay(gradients, linear_, beside_.gradients, isa.backward_linear(together_));
+  lay(gradients, lp_, beside_.gradients, isa.backward_lp(together_));
+}
+
+void Kernel::run(Pass pass, const char* what, const Call& call, int threads) const {
+  if (!pass.fn)
     throw std::invalid_argument("poolwise kernel: " + spec_.op + " of " + spec_.dtype + " has no " + what);
+  const Problem& pb = *pass.pb;
+  const bool backward = call.gx != nullptr;
+  const i64 units = backward ? pb.back_units : pb.units;
   if (units == 0) return;
   struct Job {
     UnitFn fn;
@@ -144,7 +174,7 @@ void Kernel::run(const Problem& pb, UnitFn fn, const char* what, const Call& cal
     const Call& call;
     i64 bytes;
     std::atomic<bool> out_of_memory{false};
-  } job{fn, pb, call, fn(pb, call, 0, 0, nullptr)};
+  } job{pass.fn, pb, call, pass.fn(pb, call, 0, 0, nullptr)};
   auto body = [](void* context, i64 begin, i64 end) {
     Job& j = *static_cast<Job*>(context);
     try {
@@ -165,7 +195,7 @@ void Kernel::forward(const void* x, void* y, int threads) const {
   call.x = x;
   call.y = y;
   call.overflow = &overflow;
-  run(values_pb_, forward_, "forward", call, values_pb_.units, threads, false);
+  run(values_, "forward", call, threads);
   if (overflow)
     throw std::overflow_error("poolwise: a " + spec_.op + " of " + spec_.dtype + " does not fit in " + spec_.out_dtype +
                               "; try a wider dtype=");
@@ -176,7 +206,7 @@ void Kernel::forward_offsets(const void* x, void* y, void* offsets, int threads)
   call.x = x;
   call.y = y;
   call.offsets = offsets;
-  run(forward_pb_, forward_offsets_, "offsets", call, forward_pb_.units, threads, false);
+  run(offsets_, "offsets", call, threads);
 }
 
 void Kernel::offsets_to_indices(const void* offsets, i64* indices, int threads) const {
@@ -200,7 +230,7 @@ void Kernel::backward_select(const void* gy, const void* offsets, void* gx, int 
   call.gy = gy;
   call.offsets = const_cast<void*>(offsets);
   call.gx = gx;
-  run(pb_, backward_select_, "backward_select", call, pb_.back_units, threads, true);
+  run(select_, "backward_select", call, threads);
 }
 
 void Kernel::backward_select_signed(const void* x, const void* gy, const void* offsets, void* gx, int threads) const {
@@ -209,14 +239,14 @@ void Kernel::backward_select_signed(const void* x, const void* gy, const void* o
   call.gy = gy;
   call.offsets = const_cast<void*>(offsets);
   call.gx = gx;
-  run(pb_, backward_select_signed_, "backward_select_signed", call, pb_.back_units, threads, true);
+  run(select_signed_, "backward_select_signed", call, threads);
 }
 
 void Kernel::backward_linear(const void* gy, void* gx, int threads) const {
   Call call{};
   call.gy = gy;
   call.gx = gx;
-  run(pb_, backward_linear_, "backward_linear", call, pb_.back_units, threads, true);
+  run(linear_, "backward_linear", call, threads);
 }
 
 // The same problem over a dense x, whatever strides the forward pass had. `planes` must outlive it.
@@ -239,16 +269,16 @@ void Kernel::backward_median(const void* x, const void* gy, void* gx, int thread
   Call find{};
   find.x = x;
   find.offsets = middles.data();
-  run(problem, middles_, "gradient", find, problem.units, threads, false);
+  run({&problem, middles_.fn}, "gradient", find, threads);
   Call call{};
   call.gy = gy;
   call.offsets = middles.data();
   call.gx = gx;
-  run(pb_, backward_middles_, "gradient", call, pb_.back_units, threads, true);
+  run(back_middles_, "gradient", call, threads);
 }
 
 void Kernel::backward_lp(const void* x, const void* y, const void* gy, void* gx, int threads) const {
-  if (backward_select_signed_) {
+  if (select_signed_.fn) {
     BatchAxis planes{};
     const Problem problem = dense(planes);
     const i64 outputs = pb_.planes * pb_.out_plane;
@@ -258,7 +288,7 @@ void Kernel::backward_lp(const void* x, const void* y, const void* gy, void* gx,
     find.x = x;
     find.y = norms.data();
     find.offsets = offsets.data();
-    run(problem, forward_offsets_, "offsets", find, problem.units, threads, false);
+    run({&problem, active_kernels().forward(pb_, true)}, "offsets", find, threads);
     return backward_select_signed(x, gy, offsets.data(), gx, threads);
   }
   Call call{};
@@ -266,7 +296,7 @@ void Kernel::backward_lp(const void* x, const void* y, const void* gy, void* gx,
   call.y = const_cast<void*>(y);
   call.gy = gy;
   call.gx = gx;
-  run(pb_, backward_lp_, "backward_lp", call, pb_.back_units, threads, true);
+  run(lp_, "backward_lp", call, threads);
 }
 
 }  // namespace poolwise

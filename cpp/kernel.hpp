@@ -45,17 +45,26 @@ class Kernel {
   int offset_size() const { return pb_.offset_bytes; }
 
  private:
+  // A problem as calls of one kind see it, and what computes it.
+  struct Pass {
+    const Problem* pb = nullptr;
+    UnitFn fn = nullptr;
+  };
+
+  void lay_planes_beside(const Problem& given);
   Problem dense(BatchAxis& planes) const;
-  void run(const Problem& pb, UnitFn fn, const char* what, const Call& call, i64 units, int threads, bool backward) const;
+  void run(Pass pass, const char* what, const Call& call, int threads) const;
 
   KernelSpec spec_;
   Problem pb_{}, forward_pb_{}, values_pb_{};  // gradients, forward passes, and those of values alone
+  Problem beside_pb_{}, together_{};           // the first and what is made of it where small planes are pooled side by side
   std::vector<BatchAxis> forward_batch_;
+  BatchAxis together_batch_{};
+  Beside beside_{};
   std::vector<Target> targets_;
   std::vector<FilterTables> tables_;
   std::vector<Filter> filters_;
-  UnitFn forward_, forward_offsets_, backward_select_, backward_select_signed_, backward_linear_, backward_lp_;
-  UnitFn middles_, backward_middles_;
+  Pass values_, offsets_, select_, select_signed_, linear_, lp_, middles_, back_middles_;
 };
 
 // Calls estimated to take less than this run on the calling thread alone. Tests set it to 0.

@@ -135,17 +135,6 @@ i64 partial_bytes(const Problem& pb) {
   }
 }
 
-// Whether planes lie one behind the other.
-bool in_one_piece(const Problem& pb) {
-  i64 behind = pb.axes[0].size_in * pb.axes[0].stride_in;
-  for (int a = pb.n_batch - 1; a >= 0; --a) {
-    if (pb.batch[a].size == 1) continue;
-    if (pb.batch[a].stride != behind) return false;
-    behind *= pb.batch[a].size;
-  }
-  return true;
-}
-
 // Whether x is one piece of memory, all of which windows see.
 bool is_dense(const Problem& pb) {
   for (int a = 0; a < pb.n_axes; ++a) {
@@ -153,11 +142,6 @@ bool is_dense(const Problem& pb) {
     if (axis.step != 1 || axis.stride_in != axis.in_block || axis.stride > axis.window) return false;
   }
   return pb.inner_stride == 1 && in_one_piece(pb);
-}
-
-// Sums of 64-bit integers have no vectors: one walk is enough for them.
-bool walks_only(const Problem& pb) {
-  return (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
 }
 
 // See direct.hpp. Windows of one row and of one column are read at once where rows are not shared, so both together are

@@ -18,6 +18,10 @@ bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch);
 // Has Small (small.hpp) serve minima and maxima, without offsets, whose windows reach beyond small planes or step by one.
 void plan_padded(Problem& pb);
 
+// Small planes as channels of fewer (see Beside): `given` is `pb` before it was planned. Whether it pays; then `together`, whose
+// batch is `batch`, is planned too, and what `beside` says of it.
+bool lay_beside(const Problem& given, const Problem& pb, Problem& together, BatchAxis& batch, Beside& beside);
+
 // The table behind Problem::targets, empty where it would have too many rows.
 std::vector<Target> make_targets(const Problem& pb);
 
@@ -40,6 +44,9 @@ struct FilterTables {
 // Throws std::invalid_argument. Fills the tables of a planned blur and cuts its work; `filters` point into the tables.
 void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables,
                std::vector<Filter>& filters);
+
+// The cut alone, where the filters are there.
+void cut_blur(Problem& pb);
 
 // Calls that read and write more bytes than this write past the caches: what POOLWISE_STREAM in the environment says (0 for
 // never), else half of what the last-level cache holds. What is planned already stays as it is. Returns what was before.

@@ -70,26 +70,14 @@ Filter make_filter(const Axis& axis, bool count_padding, const FilterSpec& spec,
 
 }  // namespace
 
-void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables,
-    std::vector<Filter>& filters) {
-  if (static_cast<int>(specs.size()) != pb.n_axes)
-    fail(std::to_string(specs.size()) + " filters of a blur for " + std::to_string(pb.n_axes) + " axes");
-  tables.resize(specs.size());
-  for (int a = 0; a < pb.n_axes; ++a) filters.push_back(make_filter(pb.axes[a], pb.count_padding, specs[a], tables[a], a));
-  pb.filters = filters.data();
-  i64 taps = 1, outputs = 1;
-  for (int a = 0; a < pb.n_axes - 1; ++a) {
-    taps *= filters[a].most_taps;
-    outputs *= filters[a].most_outputs;
-    if (taps > kMostRows || outputs > 16 * kMostRows) fail("a blur over more than 2^16 rows is not supported");
-  }
+void cut_blur(Problem& pb) {
   BlurPlan& plan = pb.blur;
   const Axis& last = pb.axes[pb.n_axes - 1];
   const i64 inner = std::max<i64>(pb.inner, 1), n_out = std::max<i64>(last.n_out, 1), size_in = std::max<i64>(last.size_in, 1);
   auto even = [](i64 n, i64 at_most) { return ceil_div(n, ceil_div(n, std::clamp<i64>(at_most, 1, n))); };
   plan.inner = even(inner, kRowElements);
   // Neighbouring tiles reduce the columns that they share twice: no fewer than a few windows at once.
-  const i64 stride = last.last - last.first > 1 ? last.stride : 1, window = static_cast<i64>(specs.back().weights.size());
+  const i64 stride = last.last - last.first > 1 ? last.stride : 1, window = pb.filters[pb.n_axes - 1].most_taps;
   plan.columns = even(n_out, std::max(kRowElements / plan.inner, 4 * window * std::min(last.step, stride)) / stride);
   plan.back_columns = even(size_in, std::max(kRowElements / plan.inner, 4 * window * std::min(last.step, stride)));
   plan.column_tiles = ceil_div(n_out, plan.columns);
@@ -103,6 +91,22 @@ void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<Fi
     pb.back_units = pb.planes * plan.back_column_tiles * plan.inner_tiles;
     for (int a = 0; a < pb.n_axes - 1; ++a) pb.back_units *= pb.axes[a].size_in;
   }
+}
+
+void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<FilterTables>& tables,
+    std::vector<Filter>& filters) {
+  if (static_cast<int>(specs.size()) != pb.n_axes)
+    fail(std::to_string(specs.size()) + " filters of a blur for " + std::to_string(pb.n_axes) + " axes");
+  tables.resize(specs.size());
+  for (int a = 0; a < pb.n_axes; ++a) filters.push_back(make_filter(pb.axes[a], pb.count_padding, specs[a], tables[a], a));
+  pb.filters = filters.data();
+  i64 taps = 1, outputs = 1;
+  for (int a = 0; a < pb.n_axes - 1; ++a) {
+    taps *= filters[a].most_taps;
+    outputs *= filters[a].most_outputs;
+    if (taps > kMostRows || outputs > 16 * kMostRows) fail("a blur over more than 2^16 rows is not supported");
+  }
+  cut_blur(pb);
 }
 
 }  // namespace poolwise

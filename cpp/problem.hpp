@@ -96,6 +96,8 @@ struct Fold {
   i64 count, stride, offset_unit;
 };
 
+struct Beside;
+
 struct Problem {
   Op op;
   Dtype in, out;
@@ -137,6 +139,8 @@ struct Problem {
   i64 gather_terms;  // the most windows that see one element
   const Target* targets;  // table by offset, or null where it would be too long
 
+  const Beside* beside;  // where small planes are pooled side by side; units are groups of planes then
+
   MedianPlan median;
   BlurPlan blur;
   const Filter* filters;  // of a blur, one per axis
@@ -155,6 +159,17 @@ struct Call {
 // Runs units begin..end-1. Called with scratch == nullptr it only returns the bytes of scratch that it needs.
 using UnitFn = i64 (*)(const Problem&, const Call&, i64 begin, i64 end, char* scratch);
 
+// How small planes are pooled side by side (kernels/beside.cpp): `lanes` of them as the channels of one, and of those as many at
+// once as `together` has planes.
+struct Beside {
+  i64 lanes;
+  const Problem* together;
+  struct {
+    bool values, offsets, gradients;
+  } pays;
+  UnitFn values, offsets, gradients;
+};
+
 // Compact offsets to public flat indices, for rows begin..end-1 of outputs of the last axis. Both arrays are dense, as y.
 using IndicesFn = void (*)(const Problem&, const void* offsets, i64* indices, i64 begin, i64 end);
 
@@ -168,6 +183,7 @@ struct Kernels {
   UnitFn (*backward_lp)(const Problem&);
   UnitFn (*middles)(const Problem&);  // writes to `offsets` where in x the lower and the upper middle element lie
   UnitFn (*backward_middles)(const Problem&);
+  UnitFn beside;
   IndicesFn indices;
 };
 
@@ -254,6 +270,22 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
 
 [[maybe_unused]] static bool is_float(Dtype t) {
   return t == Dtype::f16 || t == Dtype::bf16 || t == Dtype::f32 || t == Dtype::f64;
+}
+
+// Whether planes lie one behind the other.
+[[maybe_unused]] static bool in_one_piece(const Problem& pb) {
+  i64 behind = pb.axes[0].size_in * pb.axes[0].stride_in;
+  for (int a = pb.n_batch - 1; a >= 0; --a) {
+    if (pb.batch[a].size == 1) continue;
+    if (pb.batch[a].stride != behind) return false;
+    behind *= pb.batch[a].size;
+  }
+  return true;
+}
+
+// Sums of 64-bit integers have no vectors: one walk is enough for them.
+[[maybe_unused]] static bool walks_only(const Problem& pb) {
+  return (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
 }
 
 // The last two axes of more, as SlicePlan cuts them.

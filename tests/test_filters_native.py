@@ -145,6 +145,8 @@ BLURS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "7/3": ((1, 23, 100), {"window": (7, 7), "stride": 3, "padding": 3}),
     "apart": ((1, 12, 90), {"window": (2, 3), "stride": (3, 7), "padding": (1, 1)}),
     "dilated": ((1, 14, 60), {"window": (3, 5), "stride": (1, 2), "dilation": (2, 3), "padding": (2, 6)}),
+    "small planes": ((37, 7, 5), {"window": (3, 3), "stride": 1, "padding": 1}),
+    "many small planes": ((150, 8, 6), {"window": (3, 4), "stride": 2, "padding": (1, 2)}),
     "rows": ((2, 900), {"window": (5,), "stride": 2, "padding": ((2, 2),)}),
     "long": ((1, 30000), {"window": (33,), "stride": 3, "padding": ((16, 16),)}),
     "3d": ((1, 6, 7, 30), {"window": (3, 4, 3), "stride": (1, 2, 2), "padding": 1}),

@@ -836,6 +836,53 @@ def test_small_planes_with_room_beside_them(planes, forms, dtype, op):
     assert case.forward()[0].tobytes() == case.forward(offsets=True)[0].tobytes()
 
 
+SIDE_BY_SIDE = [
+    [(7, 2, 2, 0), (7, 2, 2, 0)],
+    [(6, 3, 2, 1), (9, 3, 2, 1)],
+    [(5, 3, 1, 1), (8, 5, 1, 2)],
+    [(9, 3, 1, 0), (4, 4, 1, 0)],
+    [(13, 2, 2, 0)],
+    [(3, 2, 1, 1), (4, 2, 2, 0), (5, 3, 2, 1)],
+    [(1, 1, 1, 0), (2, 2, 2, 0)],
+]
+
+
+@pytest.mark.parametrize("planes", [15, 16, 17, 47, 130, 300])
+@pytest.mark.parametrize("axes", SIDE_BY_SIDE, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "uint8", "int32"])
+def test_small_planes_side_by_side(planes, axes, dtype):
+    """Planes one behind the other are pooled as channels of one would be, to the last bit; nothing beside them changes."""
+    rng = np.random.default_rng(planes)
+    forms, sizes = [sliding(n, *rest) for n, *rest in axes], tuple(n for n, *_ in axes)
+    for op in ("max", "min", "avg", "sum", "lp", "median"):
+        if dtype == "uint8" and op in ("sum", "lp") or dtype == "int32" and op == "lp":
+            continue
+        x = data(rng, (planes, *sizes, 1), dtype, special=op in ("max", "min", "median"))
+        if dtype == "int32" and op in ("avg", "sum"):
+            x %= 100
+        behind = Case(op, dtype, x, forms)
+        beside = Case(op, dtype, np.ascontiguousarray(np.moveaxis(x, 0, -1)[..., 0, :])[None], forms)
+
+        def as_channels(a):
+            return np.ascontiguousarray(np.moveaxis(a, 0, -1)[..., 0, :])[None]
+
+        y, _ = behind.forward()
+        assert as_channels(y).tobytes() == beside.forward()[0].tobytes(), op
+        if op in ("max", "min"):
+            (y, off), (_, wanted) = behind.forward(offsets=True), beside.forward(offsets=True)
+            assert as_channels(off).tobytes() == wanted.tobytes()
+        if dtype not in FLOATS or op == "median":
+            continue
+        gy = data(rng, y.shape, dtype, special=False)
+        if op in ("max", "min"):
+            given = [(gy, as_channels(gy)), (off, wanted)]
+        else:
+            given = [(a, as_channels(a)) for a in ((x, y, gy) if op == "lp" else (gy,))]
+        method = {"lp": "backward_lp", "avg": "backward_linear", "sum": "backward_linear"}.get(op, "backward_select")
+        gx = behind.backward(method, *(a for a, _ in given))
+        assert as_channels(gx).tobytes() == beside.backward(method, *(b for _, b in given)).tobytes(), op
+
+
 @pytest.mark.parametrize("window,stride,padding", [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 2), 0), (3, (1, 4), 1)], ids=str)
 @pytest.mark.parametrize("op", ["max", "min", "avg"])
 @pytest.mark.parametrize("shape", [(2, 9, 23, 2), (1, 6, 700, 3), (3, 7, 30, 5), (1, 5, 41, 9)], ids=str)

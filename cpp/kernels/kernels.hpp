@@ -24,6 +24,7 @@ UnitFn PW_ISA_NAME(gather_narrow)(const Problem& pb, bool select);
 UnitFn PW_ISA_NAME(back_power)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_median)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_blur)(const Problem& pb);
+i64 PW_ISA_NAME(beside)(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory);
 void PW_ISA_NAME(indices)(const Problem& pb, const void* offsets, i64* indices, i64 begin, i64 end);
 const Kernels& PW_ISA_NAME(kernels)();
 

@@ -43,7 +43,7 @@ UnitFn backward_middles(const Problem& pb) {
 const Kernels& PW_ISA_NAME(kernels)() {
   static const Kernels table = {PW_QUOTE(PW_ISA), forward,      backward_select, backward_select_signed,
                                 backward_linear,  backward_lp,  middles,         backward_middles,
-                                PW_ISA_NAME(indices)};
+                                PW_ISA_NAME(beside), PW_ISA_NAME(indices)};
   return table;
 }
 
