@@ -510,7 +510,7 @@ struct SumFamily {
   static constexpr bool kVectors = sizeof(Acc) <= 8;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
-  static constexpr bool kInspects = false, kRepeats = false, kPositions = false;
+  static constexpr bool kInspects = false, kRepeats = false, kPositions = false, kBands = false;
   // Zero with the sign that leaves a negative zero as it is.
   static Lane nothing() {
     if constexpr (is_half<T>) return 0x8000; else return static_cast<Lane>(-0.0);

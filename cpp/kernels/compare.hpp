@@ -505,6 +505,172 @@ struct CompareFamily {
     }
   }
 
+  // See Bands. What is special to half types, and to those of 64 bits, is looked for as elsewhere; a NaN among floats is noticed.
+  static constexpr bool kBands = !kPositions && !same<Order, HalfOrder>;
+  bool takes_bands() const { return pb.op != Op::lp; }
+  void begin_bands() { nan = false; }
+  bool end_bands() const { return !nan; }
+  static Lane* result_at(Row row) { return row.value; }
+
+  // Whether two vectors hold a NaN.
+  struct Watch {
+    bool seen = false;
+    template <class V>
+    inline __attribute__((always_inline)) void look(V a, V b) {
+      if constexpr (Order::kHasPlain) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(V) == 64 && sizeof(Lane) == 4) mask |= _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q);
+        else if constexpr (sizeof(V) == 64) mask |= _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_UNORD_Q);
+        else
+#endif
+        seen |= any_bit((a != a) | (b != b));
+      }
+    }
+    unsigned mask = 0;
+    bool any() const { return seen || mask != 0; }
+  };
+
+  template <class Body>
+  inline __attribute__((always_inline)) void in_band_mode(Body&& body) const {
+    if (bare) return body.template operator()<Mode::bare>();
+    body.template operator()<Order::kHasPlain ? Mode::plain : Mode::exact>();
+  }
+
+  template <int K, int S, int R>
+  void band_of_rows(const Lane* const* rows, i64 n, Row dst, const Band& band) {
+    in_band_mode([&]<Mode kMode>() __attribute__((always_inline)) { band_of_rows_in<kMode, K, S, R>(rows, n, dst.value, band); });
+  }
+  template <Mode kMode, int K, int S, int R>
+  __attribute__((noinline)) void band_of_rows_in([[maybe_unused]] const Lane* const* rows, [[maybe_unused]] i64 n, [[maybe_unused]] Lane* dst, [[maybe_unused]] const Band& given) {
+#if defined(__AVX512F__)
+    using V = Vector<Lane, kVectorBytes>;
+    constexpr i64 lanes = kVectorBytes / sizeof(Lane);
+    constexpr int many = (R - 1) * S + K;
+    const Masks masks = this->masks;
+    const Lane none = nothing();
+    const i64 start = given.start, step = given.row, pitch = given.pitch, ahead = given.ahead;
+    const bool past = given.past;
+    // Rows of a band of several are all there.
+    const Lane* row[K];
+    if constexpr (R == 1)
+      for (int r = 0; r < K; ++r) row[r] = rows[r];
+    const Lane* const first_row = rows[0];
+    Watch watch;
+    constexpr int kReads = reads_of<K, S>;
+    auto make = [&]<bool kInside>(i64 i, auto few, [[maybe_unused]] const u64* inside) __attribute__((always_inline)) {
+      V h[many];
+      const i64 q = start + S * i;
+      const Lane* p = first_row + q;
+#pragma GCC unroll 16
+      for (int r = 0; r < many; ++r) {
+        if constexpr (R == 1) p = row[r] + q; else if (r > 0) p = stepped(p, step);
+        V v[kReads];
+#pragma GCC unroll 8
+        for (int t = 0; t < kReads; ++t) {
+          const i64 at = read_at<S, lanes>(t);
+          if constexpr (kInside) v[t] = load<V>(p + at); else v[t] = load_marked<V>(p + at, inside[t], V{} + none);
+          v[t] = entered<kMode>(held(v[t]), ~0ull, masks.flip);
+        }
+        if (r >= K - S) {
+#pragma GCC unroll 2
+          for (int s = 0; s < S; ++s) __builtin_prefetch(p + s * lanes + ahead);
+        }
+        if constexpr (S == 1) {
+          watch.look(v[0], v[K - 1]);
+          h[r] = v[0];
+#pragma GCC unroll 8
+          for (int t = 1; t < K; ++t) h[r] = better<kMode>(h[r], v[t], masks.infinity);
+        } else {
+          watch.look(v[0], v[3]);
+          watch.look(v[1], v[1]);
+          h[r] = better<kMode>(every_other<0, Lane>(v[0], v[1]), every_other<1, Lane>(v[0], v[1]), masks.infinity);
+          h[r] = better<kMode>(h[r], every_other<0, Lane>(v[2], v[3]), masks.infinity);
+        }
+      }
+      Lane* to = dst + i;
+#pragma GCC unroll 8
+      for (int l = 0; l < R; ++l) {
+        V best = h[S * l];
+#pragma GCC unroll 8
+        for (int t = 1; t < K; ++t) best = better<kMode>(best, h[S * l + t], masks.infinity);
+        if (l > 0) to = stepped(to, pitch);
+        if (!past) __builtin_prefetch(to + R * pitch, 1);
+        put(to, left<kMode>(best, masks.flip), few, past);
+      }
+    };
+    // Columns that a vector of outputs reads; of those that step by two one more than their windows see.
+    constexpr i64 width = S == 1 ? lanes + K - 1 : 2 * lanes + 2;
+    if (n < lanes) {
+      make.template operator()<false>(0, Few{n}, given.first);
+    } else {
+      for (i64 i = 0, at; i < n; i += lanes) {
+        at = min_of(i, n - lanes);
+        if (start + S * at >= 0 && start + S * at + width <= given.size) {
+          make.template operator()<true>(at, All{}, nullptr);
+          continue;
+        }
+        u64 inside[kReads];
+        const bool known = at == 0 || at == n - lanes;
+        if (!known)
+          for (int t = 0; t < kReads; ++t) inside[t] = columns_inside<lanes>(start + S * at + read_at<S, lanes>(t), given.size);
+        make.template operator()<false>(at, All{}, at == 0 ? given.first : known ? given.last : inside);
+      }
+    }
+    nan |= watch.any();
+#endif
+  }
+
+  template <int K, int S, int R, int Many, class At>
+  void band_of_channels(i64 tiles, At&& at, Row dst, const Band& band) {
+    in_band_mode([&]<Mode kMode>() __attribute__((always_inline)) { band_of_channels_in<kMode, K, S, R, Many>(tiles, at, dst.value, band); });
+  }
+  template <Mode kMode, int K, int S, int R, int Many, class At>
+  __attribute__((noinline)) void band_of_channels_in(i64 tiles, At at, Lane* dst, const Band& given) {
+    constexpr int many = (R - 1) * S + K, columns = (Many - 1) * S + K;
+    const Masks masks = this->masks;
+    const i64 inner = given.size, pitch = given.pitch, ahead = given.ahead;
+    const bool past = given.past;
+    Watch watch;
+    for (i64 tile = 0; tile < tiles; ++tile, dst += Many * inner) {
+      sweep<Lane, true>(inner, true, [&]<class V>(i64 c, auto lanes) __attribute__((always_inline)) {
+        V h[many][Many];
+        at.begin(tile, c);
+#pragma GCC unroll 16
+        for (int r = 0; r < many; ++r) {
+          if (r > 0) at.next_row();
+          V x[columns];
+#pragma GCC unroll 16
+          for (int j = 0; j < columns; ++j) {
+            const Lane* p = at.column(r, j);
+            x[j] = entered<kMode>(held(load<V>(p, lanes)), ~0ull, masks.flip);
+            if (r >= K - S && j >= K - S && sizeof(V) >= 16) __builtin_prefetch(p + ahead);
+          }
+#pragma GCC unroll 16
+          for (int j = 0; j < columns; j += 2) watch.look(x[j], x[j + 1 < columns ? j + 1 : j]);
+#pragma GCC unroll 16
+          for (int p = 0; p < Many; ++p) {
+            h[r][p] = x[S * p];
+#pragma GCC unroll 8
+            for (int t = 1; t < K; ++t) h[r][p] = better<kMode>(h[r][p], x[S * p + t], masks.infinity);
+          }
+          if (r >= K - 1 && (r - K + 1) % S == 0) {
+            const int l = (r - K + 1) / S;
+#pragma GCC unroll 16
+            for (int p = 0; p < Many; ++p) {
+              V best = h[S * l][p];
+#pragma GCC unroll 8
+              for (int t = 1; t < K; ++t) best = better<kMode>(best, h[S * l + t][p], masks.infinity);
+              Lane* to = dst + l * pitch + p * inner + c;
+              if constexpr (same<V, Lane>) *to = left<kMode>(best, masks.flip);
+              else put(to, left<kMode>(best, masks.flip), lanes, past);
+            }
+          }
+        }
+      });
+    }
+    nan |= watch.any();
+  }
+
   // Looks at elements that are about to be read, n from p on each line; where one is special, all that follows in this
   // strip is compared with care.
   static constexpr bool kInspects = Order::kHasPlain;

@@ -13,7 +13,7 @@
 // blocks of rows that families combine in one call: one call a row cost 35 ns, as much as 100 outputs.
 #pragma once
 
-#include "rows.hpp"
+#include "band.hpp"
 
 namespace poolwise {
 namespace {
@@ -28,12 +28,12 @@ class Direct {
   // `grouped`: several small planes may be done together.
   Direct(const Problem& pb, F& family, Scratch& scratch, i64 block, bool grouped = false)
       : pb_(pb), family_(family), last_(pb.axes[pb.n_axes - 1]),
-        rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.fold.count * pb.axes[0].radix), block_(block),
-        group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
+        rows_(pb, family, scratch, pb.n_axes == 1 || pb.slots > 0 ? 1 : pb.fold.count * pb.axes[0].radix), bands_(pb, family, scratch),
+        block_(block), group_(grouped ? pb.group : 1), row_stride_(pb.axes[0].stride_in * family.element_size()), pitch_(pb.strip * pb.inner) {
     if (pb.slots > 0) ring_ = family.take_row(scratch, max_of(pb.slots, group_ * pb.axes[0].size_in) * pitch_);
     for (const i64 row_bytes = last_.n_out * pb.inner * dtype_bytes(pb.out); pb.streams && row_bytes * aligned_ % kLine != 0;) aligned_ *= 2;
     const bool cut = last_.last - last_.first < last_.n_out;
-    by_columns_ = F::kByColumns && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
+    by_columns_ = F::kByColumns && !bands_.serves() && pb.n_axes > 1 && pb.slots > 0 && group_ <= 1 && pb.inner == 1 && last_.step == 1 &&
                   last_.stride_in == 1 && (last_.stride == 2 || (last_.stride == 1 && cut)) && !family.prepares() &&
                   has_one_form(last_) && family.takes_columns();
     if (by_columns_) {
@@ -149,6 +149,7 @@ class Direct {
       const bool uniform = o >= outer.first && o < outer.last;
       next = uniform ? min_of(min_of(outer.last, hi), end_of_block(o)) : o + 1;
       visit(o, next - o, [&](auto dst, i64 pitch) {
+        if (bands_.serves() && bands_.make(base, o, next - o, a, b, dst, pitch)) return;
         if constexpr (F::kByColumns) {
           if (by_columns_ && columns_block(base, o, next - o, b - a, dst, pitch, seen)) return;
         }
@@ -253,6 +254,7 @@ class Direct {
   F& family_;
   const Axis& last_;
   Rows<F> rows_;
+  Bands<F> bands_;
   i64 block_;       // most rows of outputs at once
   i64 group_;       // most planes at once
   i64 row_stride_;  // of x, in units of Element
