@@ -120,10 +120,8 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   if (pb_.op == Op::median) plan_median(pb_);
   if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
   if (!fold(pb_, forward_pb_, forward_batch_)) forward_pb_ = pb_;
-  values_pb_ = forward_pb_;
-  plan_padded(values_pb_);
   const Kernels& isa = active_kernels();
-  values_ = {&values_pb_, isa.forward(pb_, false)};
+  values_ = {&forward_pb_, isa.forward(pb_, false)};
   offsets_ = {&forward_pb_, isa.forward(pb_, true)};
   select_ = {&pb_, isa.backward_select(pb_)};
   select_signed_ = {&pb_, isa.backward_select_signed(pb_)};

@@ -56,8 +56,8 @@ class Kernel {
   void run(Pass pass, const char* what, const Call& call, int threads) const;
 
   KernelSpec spec_;
-  Problem pb_{}, forward_pb_{}, values_pb_{};  // gradients, forward passes, and those of values alone
-  Problem beside_pb_{}, together_{};           // the first and what is made of it where small planes are pooled side by side
+  Problem pb_{}, forward_pb_{};       // gradients, and forward passes
+  Problem beside_pb_{}, together_{};  // the first and what is made of it where small planes are pooled side by side
   std::vector<BatchAxis> forward_batch_;
   BatchAxis together_batch_{};
   Beside beside_{};

@@ -26,10 +26,6 @@ constexpr i64 kTileBytes = 16 << 10;
 constexpr i64 kBackTileBytes = 128 << 10;
 constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kSliceBytes = 256 << 10;
-constexpr i64 kSmallBytes = 8 << 10;
-constexpr i64 kSmallRow = 32;  // bytes: half a vector
-constexpr i64 kPaddedRow = 64;
-constexpr i64 kPaddedWindow = 5;
 constexpr i64 kDirectRows = 64;
 constexpr i64 kDirectTile = 32 << 10;  // elements
 constexpr i64 kLongestTower = 1 << 16;
@@ -188,31 +184,6 @@ bool plan_direct(Problem& pb, i64 item) {
   return true;
 }
 
-// Whether planes of rows lie one behind the other, small enough for Small (small.hpp) to do several at once.
-bool in_small_planes(const Problem& pb, i64 item) {
-  return pb.in_plane * item <= kSmallBytes && pb.axes[1].stride_in == 1 && pb.axes[0].stride_in == pb.axes[1].size_in && in_one_piece(pb);
-}
-
-void have_small(Problem& pb, i64 item) {
-  pb.small = std::clamp<i64>(kSmallBytes / (pb.in_plane * item), 1, 64);
-  pb.strip = pb.axes[1].n_out;
-  pb.slots = pb.split = 0;
-  pb.block = pb.tile = pb.axes[0].n_out;
-  pb.tiles = 1;
-  pb.units = pb.planes;
-}
-
-bool plan_small(Problem& pb, i64 item) {
-  if (pb.n_axes != 2 || pb.inner != 1) return false;
-  for (const Axis* axis : {&pb.axes[0], &pb.axes[1]})
-    if (axis->step != 1 || axis->window > kGroup || axis->first != 0 || axis->last != axis->n_out || axis->n_out == 0) return false;
-  const Axis& last = pb.axes[1];
-  const i64 lane = pb.op == Op::max || pb.op == Op::min ? dtype_bytes(pb.in) : 4;
-  if (last.stride == 1 || last.n_out * lane > kSmallRow || !in_small_planes(pb, item)) return false;
-  have_small(pb, item);
-  return true;
-}
-
 // Whether windows share so much that it pays to make them from parts of each other; see tall.hpp.
 bool shares_much(const Axis& axis) {
   return axis.ring > 0 && axis.radix > kFewSources && axis.radix >= 4 * (axis.size_in / std::max<i64>(axis.n_out, 1));
@@ -289,12 +260,11 @@ void plan_forward(Problem& pb) {
   const i64 block = std::max<i64>(1, bytes(std::max<i64>(split.out_block, 1)));
   pb.strip = pb.slots = pb.tall = 0;
   pb.fold.count = pb.group = 1;
-  pb.small = 0;
   const bool slow = walks_only(pb);
   pb.blocks = !slow && whole_rows(pb);
   pb.whole = whole_plane(pb);
   if (pb.whole) pb.split = 0;
-  if (!slow && !pb.blocks && !pb.whole && (plan_small(pb, item) || plan_tall(pb, item) || plan_direct(pb, item))) return;
+  if (!slow && !pb.blocks && !pb.whole && (plan_tall(pb, item) || plan_direct(pb, item))) return;
   i64 tile_bytes = kTileBytes;
   pb.slice = {};
   if (!slow && !pb.whole && pb.n_axes > 2 && pb.split < depth) {
@@ -376,18 +346,6 @@ void plan_backward(Problem& pb) {
 }
 
 }  // namespace
-
-void plan_padded(Problem& pb) {
-  if (pb.n_axes != 2 || pb.units == 0 || pb.inner != 1 || pb.small || pb.whole || pb.blocks || pb.tall || !pb.strip || pb.fold.count != 1) return;
-  if (pb.op != Op::max && pb.op != Op::min) return;  // of sums, in lanes of doubles, all places are too many
-  const Axis& last = pb.axes[1];
-  for (const Axis* axis : {&pb.axes[0], &pb.axes[1]})
-    if (axis->step != 1 || axis->window > kPaddedWindow || !has_one_form(*axis)) return;
-  const i64 item = partial_bytes(pb);
-  if (last.n_out * dtype_bytes(pb.in) > kPaddedRow || !in_small_planes(pb, item)) return;
-  have_small(pb, item);
-  pb.linear = false;
-}
 
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch) {
   if (pb.n_axes != 3 || pb.units == 0 || pb.whole || walks_only(pb) || pb.op == Op::median || pb.op == Op::blur) return false;

@@ -15,9 +15,6 @@ void plan(Problem& pb);
 // `batch` must outlive what is put in `folded`.
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch);
 
-// Has Small (small.hpp) serve minima and maxima, without offsets, whose windows reach beyond small planes or step by one.
-void plan_padded(Problem& pb);
-
 // Small planes as channels of fewer (see Beside): `given` is `pb` before it was planned. Whether it pays; then `together`, whose
 // batch is `batch`, is planned too, and what `beside` says of it.
 bool lay_beside(const Problem& given, const Problem& pb, Problem& together, BatchAxis& batch, Beside& beside);

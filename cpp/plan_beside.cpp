@@ -32,7 +32,7 @@ Widest widest_row(const Problem& pb) {
       break;
     case Op::max:
     case Op::min:
-      widest.values = strided || many ? 112 : narrow ? 64 : taps >= 49 ? 80 : 0;
+      widest.values = strided || taps >= 16 ? 112 : narrow ? 64 : 32;
       widest.offsets = strided ? 96 : taps >= 16 ? 112 : pb.in == Dtype::f32 ? 32 : 80;
       widest.gradients = strided || taps >= 16 || !same_size ? 112 : 0;
       break;
@@ -65,7 +65,7 @@ bool lay_beside(const Problem& given, const Problem& pb, Problem& together, Batc
   if (!beside.pays.values && !beside.pays.offsets && !beside.pays.gradients) return false;
   const i64 most = std::clamp<i64>(kMostBytes / (pb.in_plane * item), kLeastLanes, kMostLanes), bundles = (pb.planes + most - 1) / most;
   beside.lanes = ((pb.planes + bundles - 1) / bundles + kLeastLanes - 1) / kLeastLanes * kLeastLanes;
-  if (4 * pb.planes < 3 * bundles * beside.lanes) return false;  // what fills the last lanes costs as much as planes do
+  if (2 * pb.planes < bundles * beside.lanes) return false;  // what fills the last lanes costs as much as planes do
   batch = {std::clamp<i64>(kAtOnce / (pb.in_plane * item * beside.lanes), 1, std::max<i64>(1, bundles / 4)), pb.in_plane * beside.lanes};
   together = given;
   together.batch = &batch;

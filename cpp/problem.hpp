@@ -127,7 +127,6 @@ struct Problem {
   i64 slots;  // reduced rows that it keeps, a power of two; 0 where windows of the first axis do not share positions
   i64 block;  // rows of outputs at once
   i64 group;  // planes at once, where there may be several
-  i64 small;  // the same where Small (small.hpp) serves, else 0; where windows reach beyond the planes, of values alone
   SlicePlan slice;
   bool streams;  // whether results, and gradients, go past the caches (stream.hpp)
   bool linear;   // whether such an x is read from end to end (in_turns of simd.hpp)

@@ -3,7 +3,7 @@
 
 #include "blocks.hpp"
 #include "lanes.hpp"
-#include "small.hpp"
+#include "tall.hpp"
 
 namespace poolwise {
 namespace {
@@ -65,10 +65,6 @@ struct PlainSum {
     for (i64 i = 0; i < n; ++i) row.sum[i] = static_cast<Acc>(-0.0);
   }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) { pick_groups(from.sum, n, size, pitch, to.sum); }
-  static void choose(Row from, const std::int32_t* places, i64 n, Row to) { pick_places(from.sum, places, n, to.sum); }
-  static void choose_marked(Row from, const std::uint16_t* marks, i64 n, Row to, i64 room) {
-    if constexpr (kChoosesMarked<Acc>) pick_marked(from.sum, marks, n, to.sum, room);
-  }
 
   template <class V>
   struct State {
@@ -144,16 +140,6 @@ struct PairOf {
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) {
     pick_groups(from.high, n, size, pitch, to.high);
     pick_groups(from.low, n, size, pitch, to.low);
-  }
-  static void choose(Row from, const std::int32_t* places, i64 n, Row to) {
-    pick_places(from.high, places, n, to.high);
-    pick_places(from.low, places, n, to.low);
-  }
-  static void choose_marked(Row from, const std::uint16_t* marks, i64 n, Row to, i64 room) {
-    if constexpr (kChoosesMarked<Acc>) {
-      pick_marked(from.high, marks, n, to.high, room);
-      pick_marked(from.low, marks, n, to.low, room);
-    }
   }
 
   template <class V>
@@ -552,9 +538,6 @@ struct SumFamily {
 
   Row take_row(Scratch& scratch, i64 n) const { return Sum::take_row(scratch, n); }
   static void pick(Row from, i64 n, i64 size, i64 pitch, Row to) { Sum::pick(from, n, size, pitch, to); }
-  static void choose(Row from, const std::int32_t* places, i64 n, Row to) { Sum::choose(from, places, n, to); }
-  static void choose_marked(Row from, const std::uint16_t* marks, i64 n, Row to, i64 room) { Sum::choose_marked(from, marks, n, to, room); }
-  static constexpr bool kChoosesMarked = poolwise::kChoosesMarked<Acc>;
 
   i64 element_size() const { return kDirect ? 1 : dtype_bytes(pb.in); }
   bool prepares() const { return !kDirect || gathers; }

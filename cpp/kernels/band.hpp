@@ -2,7 +2,7 @@
 //
 // Reduced rows that are kept and read again (direct.hpp) cost three reads and a write for each vector of outputs, more than there is
 // to combine. Here the rows that a band's windows see are read once, reduced along the row, and combined down while they are in
-// registers. One window of x and results reaches beyond the ends of an axis by elements that change nothing.
+// registers. Where windows reach beyond the ends of an axis there are elements that change nothing.
 #pragma once
 
 #include "rows.hpp"
@@ -11,9 +11,9 @@ namespace poolwise {
 namespace {
 
 // How a band is read and written: where its first window would start along a row, elements of a row, how far apart rows of x and of
-// outputs are, how far ahead memory is asked for, and whether results go past the caches.
-// Which columns the first and the last vector of outputs find is written down (`first`, `last`: a mask for each of their reads).
-constexpr int kMostReads = 5;
+// outputs are, how far ahead memory is asked for, whether results go past the caches, and which columns there are for each read
+// of the first and the last vector of outputs.
+constexpr int kMostReads = 4;
 struct Band {
   i64 start, size, row, pitch, ahead;
   bool past;

@@ -1,14 +1,14 @@
 // Small planes side by side: elements that have one place in so many planes are copied to lie together, and the planes pooled as
 // channels of one. A row of 7 is half a vector, and what there is to do for each row is done for every one of a plane; of
-// channels a vector is always full. To copy there and back takes a fifth of a cycle an element.
+// channels a vector is always full. To move planes there, or results back, takes as long as to copy them.
 #include "kernels.hpp"
 #include "simd.hpp"
 
 namespace poolwise {
 namespace {
 
-// Vectors are put together of pieces of 16 bytes, each of one plane, and turned within those. P pieces of a vector are those of
-// planes `part` apart, of as many elements as a piece has (`part`).
+// Vectors are put together of pieces of 16 bytes, each of one plane, and turned within those. Pieces that follow each other in a
+// vector are of planes `part` apart, as many as a piece has elements.
 constexpr int kPiece = 16;
 template <class L>
 constexpr int part_of_piece = kPiece / sizeof(L);
@@ -85,7 +85,8 @@ struct Pieces<L, 64> {
   // Four pieces of two vectors, the first two of each, or the last; the first and third, or the second and fourth.
   template <int A, int B, int C, int D>
   static inline __attribute__((always_inline)) V taken(V x, V y) {
-    return (V)_mm512_maskz_permutex2var_epi64(0xff, (__m512i)x, _mm512_setr_epi64(2 * A, 2 * A + 1, 2 * B, 2 * B + 1, 2 * C, 2 * C + 1, 2 * D, 2 * D + 1), (__m512i)y);
+    const __m512i halves = _mm512_setr_epi64(2 * A, 2 * A + 1, 2 * B, 2 * B + 1, 2 * C, 2 * C + 1, 2 * D, 2 * D + 1);
+    return (V)_mm512_maskz_permutex2var_epi64(0xff, (__m512i)x, halves, (__m512i)y);
   }
   static inline __attribute__((always_inline)) void read(const L* p, i64 n, V* v) {
     V both[kVectors];

@@ -3,7 +3,7 @@
 
 #include "blocks.hpp"
 #include "half.hpp"
-#include "small.hpp"
+#include "tall.hpp"
 
 namespace poolwise {
 namespace {
@@ -175,16 +175,6 @@ struct CompareFamily {
     pick_groups(from.value, n, size, pitch, to.value);
     if constexpr (kPositions) pick_groups(from.position, n, size, pitch, to.position);
   }
-  static void choose(Row from, const std::int32_t* places, i64 n, Row to) {
-    pick_places(from.value, places, n, to.value);
-    if constexpr (kPositions) pick_places(from.position, places, n, to.position);
-  }
-
-  static constexpr bool kChoosesMarked = !kPositions && poolwise::kChoosesMarked<Lane>;
-  static void choose_marked(Row from, const std::uint16_t* marks, i64 n, Row to, i64 room) {
-    if constexpr (kChoosesMarked) pick_marked(from.value, marks, n, to.value, room);
-  }
-
   static i64 element_size() { return 1; }
   bool prepares() const { return gathers; }
 

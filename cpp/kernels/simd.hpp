@@ -415,42 +415,6 @@ __attribute__((noinline)) void pick_groups(const L* from, i64 n, i64 size, i64 p
   for (; i < n; ++i) __builtin_memmove(to + i * size, from + i * pitch, static_cast<u64>(bytes));
 }
 
-// Whether lanes can be picked by marks (pick_marked).
-#if defined(__AVX512F__)
-template <class L>
-constexpr bool kChoosesMarked = sizeof(L) == 4 || sizeof(L) == 8;
-#else
-template <class L>
-constexpr bool kChoosesMarked = false;
-#endif
-
-// to[i] = from[places[i]].
-template <class L>
-inline __attribute__((always_inline)) void pick_places(const L* from, const std::int32_t* places, i64 n, L* to) {
-#pragma GCC unroll 4
-  for (i64 i = 0; i < n; ++i) to[i] = from[places[i]];
-}
-
-#if defined(__AVX512F__)
-// Elements that are marked, bit by bit, one behind the other: n of them. May write `room` elements beyond the last.
-template <class L>
-inline __attribute__((always_inline)) void pick_marked(const L* from, const std::uint16_t* marks, i64 n, L* to, i64 room) {
-  static_assert(sizeof(L) == 4 || sizeof(L) == 8);
-  using V = Vector<L, 64>;
-  constexpr i64 lanes = 64 / sizeof(L);
-  for (i64 i = 0, left = n; left > 0; i += lanes) {
-    const unsigned marked = marks[i / 16] >> i % 16 & ((1u << lanes) - 1);
-    const i64 many = min_of(__builtin_popcount(marked), left);  // what lies behind the last may be marked, too
-    V v;
-    if constexpr (lanes == 16) v = (V)_mm512_maskz_compress_epi32(static_cast<__mmask16>(marked), (__m512i)load<V>(from + i));
-    else v = (V)_mm512_maskz_compress_epi64(static_cast<__mmask8>(marked), (__m512i)load<V>(from + i));
-    if (left + room >= lanes) store(to, v); else store(to, v, Few{many});
-    to += many;
-    left -= many;
-  }
-}
-#endif
-
 // Bump allocator over one block of scratch; with a null base it only counts.
 struct Scratch {
   char* base;

@@ -270,5 +270,16 @@ class Tall {
   Row level_[kGroup + 1] = {};
 };
 
+// Calls f with the walk for one or two axes; see Direct for `grouped`.
+template <class F, class Body>
+i64 with_walk(const Problem& pb, F& family, Scratch& scratch, i64 block, bool grouped, Body&& body) {
+  if (pb.tall) {
+    Tall<F> walk(pb, family, scratch);
+    return body(walk);
+  }
+  Direct<F> walk(pb, family, scratch, block, grouped);
+  return body(walk);
+}
+
 }  // namespace
 }  // namespace poolwise

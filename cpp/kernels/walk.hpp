@@ -17,8 +17,6 @@
 //   across<S>(...)        dst[i] = combination over sources s of source[s][S*i]
 //   merge(...)            dst[i] = combination over rows r of rows[r][i]
 //   pick(...)             groups of a row's elements, one behind the other (pick_groups)
-//   choose(...)           some of a row's elements, by their places; where kChoosesMarked also
-//   choose_marked(...)    by marks at all places
 //   kByColumns            whether columns may be combined before rows (direct.hpp); then also
 //   takes_columns()       whether that pays; it is the way then, where nothing that was looked at speaks against it
 //   merge_halves(...)     merge, of every second element of the rows
