@@ -37,7 +37,10 @@ constexpr i64 kSpreadRow = 40;
 constexpr i64 kWholeRows = 256 << 10;  // of x read from end to end; half of a small second-level cache
 constexpr i64 kWholeKept = 128 << 10;  // of any x
 
-// From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md).
+// From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md). A cache
+// of hundreds of MiB is one that others share.
+constexpr i64 kMostCached = 24 << 20;
+
 i64 default_streams_from() {
   if (const char* wanted = std::getenv("POOLWISE_STREAM")) {
     const long long bytes = std::strtoll(wanted, nullptr, 10);
@@ -47,7 +50,7 @@ i64 default_streams_from() {
 #ifdef _SC_LEVEL3_CACHE_SIZE
   bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
-  return bytes > 0 ? bytes / 2 : i64{16} << 20;
+  return bytes > 0 ? std::min<i64>(bytes / 2, kMostCached) : i64{16} << 20;
 }
 
 std::atomic<i64>& streams_from() {

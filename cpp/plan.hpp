@@ -46,7 +46,7 @@ void plan_blur(Problem& pb, const std::vector<FilterSpec>& specs, std::vector<Fi
 void cut_blur(Problem& pb);
 
 // Calls that read and write more bytes than this write past the caches: what POOLWISE_STREAM in the environment says (0 for
-// never), else half of what the last-level cache holds. What is planned already stays as it is. Returns what was before.
+// never), else half of what the last-level cache holds, up to 24 MiB. What is planned already stays as it is. Returns what was before.
 i64 set_streams_from(i64 bytes);
 
 // A rough estimate of the time that one call takes on one thread, to decide whether waking others pays.
