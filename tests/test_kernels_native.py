@@ -855,7 +855,7 @@ def test_small_planes_side_by_side(planes, axes, dtype):
     rng = np.random.default_rng(planes)
     forms, sizes = [sliding(n, *rest) for n, *rest in axes], tuple(n for n, *_ in axes)
     for op in ("max", "min", "avg", "sum", "lp", "median"):
-        if dtype == "uint8" and op in ("sum", "lp") or dtype == "int32" and op == "lp":
+        if (dtype == "uint8" and op in ("sum", "lp")) or (dtype == "int32" and op == "lp"):
             continue
         x = data(rng, (planes, *sizes, 1), dtype, special=op in ("max", "min", "median"))
         if dtype == "int32" and op in ("avg", "sum"):
