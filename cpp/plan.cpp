@@ -37,10 +37,9 @@ constexpr i64 kSpreadRow = 40;
 constexpr i64 kWholeRows = 256 << 10;  // of x read from end to end; half of a small second-level cache
 constexpr i64 kWholeKept = 128 << 10;  // of any x
 
-// From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md). A cache
-// of hundreds of MiB is one that others share.
-constexpr i64 kMostCached = 24 << 20;
+constexpr i64 kMostCached = 24 << 20;  // a last-level cache of hundreds of MiB is one that others share
 
+// From half of the last-level cache on what comes after a call gains too, though it finds less there (benchmarks/NOTES.md).
 i64 default_streams_from() {
   if (const char* wanted = std::getenv("POOLWISE_STREAM")) {
     const long long bytes = std::strtoll(wanted, nullptr, 10);

@@ -48,14 +48,6 @@ constexpr i64 read_at(int t) { return S == 1 ? t : t / 2 * 2 + t % 2 * lanes; }
 template <int K, int S>
 constexpr int reads_of = S == 1 ? K : 4;
 
-// Left to itself the compiler keeps a pointer for each row in a register of its own, and runs out of them.
-template <class L>
-inline __attribute__((always_inline)) L* stepped(L* p, i64 by) {
-  p += by;
-  asm("" : "+r"(p));
-  return p;
-}
-
 // A vector that was read, once: the compiler would read it again for each use where an instruction can.
 template <class V>
 inline __attribute__((always_inline)) V held(V v) {
@@ -81,10 +73,10 @@ class Bands {
         if (const Axis& axis = pb.axes[a]; axis.step != 1 || axis.window != outer.window || axis.stride != outer.stride || !has_one_form(axis)) return;
       if (last.stride_in != pb.inner || !pays(outer.window, outer.stride, last.size_in * pb.inner)) return;
       serves_ = true;
-      length_ = pb.inner > 1 ? pb.inner : last.size_in;
-      nothing_ = scratch.take<Lane>(length_);
+      const i64 length = pb.inner > 1 ? pb.inner : last.size_in;
+      nothing_ = scratch.take<Lane>(length);
       if (scratch.base)
-        for (i64 i = 0; i < length_; ++i) nothing_[i] = family.nothing();
+        for (i64 i = 0; i < length; ++i) nothing_[i] = family.nothing();
     }
   }
 
@@ -103,7 +95,7 @@ class Bands {
 
  private:
   // Measured (benchmarks/NOTES.md, 2026-12-01). Rows are read by masked lanes at their ends, and bytes are slow to take apart; of
-// channels there is more to prepare than to do if they are few.
+  // channels there is more to prepare than to do if they are few.
   bool pays(i64 window, i64 stride, i64 row) const {
     const i64 item = sizeof(Lane), channels = pb_.inner * item;
     if (pb_.inner == 1) return kMasksLanes && window == 3 && (stride == 1 || (stride == 2 && item >= 4));
@@ -132,7 +124,7 @@ class Bands {
     constexpr int rows = (R - 1) * S + K;
     const Axis &outer = pb_.axes[0], &last = pb_.axes[1];
     const i64 top = form_start(outer, o), left = form_start(last, a), row = outer.stride_in, inner = pb_.inner, n = b - a;
-    const bool past = pb_.streams && go_past(Lines{R, 0, pitch, 0, 0, true}, family_.result_at(dst), inner > 1 ? inner : n);
+    const bool past = F::goes_past(result_lines(pb_, R, 0, pitch), dst, inner > 1 ? inner : n);
     // Those of a band of several are all there, and evenly spaced.
     const Lane* at[rows];
     for (int r = 0; r < rows; ++r) at[r] = R > 1 || (top + r >= 0 && top + r < outer.size_in) ? base + (top + r) * row : nullptr;
@@ -175,7 +167,7 @@ class Bands {
     i64 inner, row;
     const Lane* p = nullptr;
     inline __attribute__((always_inline)) void begin(i64 tile, i64 c) { p = base + tile * step * inner + c; }
-    inline __attribute__((always_inline)) void next_row() { p = stepped(p, row); }
+    inline __attribute__((always_inline)) void next_row() { p = at_hand(p + row); }
     inline __attribute__((always_inline)) const Lane* column(int, int j) const { return p + j * inner; }
   };
   template <int columns>
@@ -219,8 +211,7 @@ class Bands {
   Band rows_ = {};
   i64 a_ = -1, b_ = -1;  // columns that it is for
   bool serves_ = false;
-  i64 length_ = 0;  // of nothing_
-  Lane* nothing_ = nullptr;
+  Lane* nothing_ = nullptr;  // a row, or the channels of a position
 };
 
 }  // namespace

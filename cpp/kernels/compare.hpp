@@ -175,6 +175,7 @@ struct CompareFamily {
     pick_groups(from.value, n, size, pitch, to.value);
     if constexpr (kPositions) pick_groups(from.position, n, size, pitch, to.position);
   }
+
   static i64 element_size() { return 1; }
   bool prepares() const { return gathers; }
 
@@ -495,12 +496,11 @@ struct CompareFamily {
     }
   }
 
-  // See Bands. What is special to half types, and to those of 64 bits, is looked for as elsewhere; a NaN among floats is noticed.
+  // See Bands. A NaN is noticed on the way; half types, of which negative zeros are special too, go another way.
   static constexpr bool kBands = !kPositions && !same<Order, HalfOrder>;
   bool takes_bands() const { return pb.op != Op::lp; }
   void begin_bands() { nan = false; }
   bool end_bands() const { return !nan; }
-  static Lane* result_at(Row row) { return row.value; }
 
   // Whether two vectors hold a NaN.
   struct Watch {
@@ -553,7 +553,7 @@ struct CompareFamily {
       const Lane* p = first_row + q;
 #pragma GCC unroll 16
       for (int r = 0; r < many; ++r) {
-        if constexpr (R == 1) p = row[r] + q; else if (r > 0) p = stepped(p, step);
+        if constexpr (R == 1) p = row[r] + q; else if (r > 0) p = at_hand(p + step);
         V v[kReads];
 #pragma GCC unroll 8
         for (int t = 0; t < kReads; ++t) {
@@ -583,7 +583,7 @@ struct CompareFamily {
         V best = h[S * l];
 #pragma GCC unroll 8
         for (int t = 1; t < K; ++t) best = better<kMode>(best, h[S * l + t], masks.infinity);
-        if (l > 0) to = stepped(to, pitch);
+        if (l > 0) to = at_hand(to + pitch);
         if (!past) __builtin_prefetch(to + R * pitch, 1);
         put(to, left<kMode>(best, masks.flip), few, past);
       }

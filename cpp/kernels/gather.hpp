@@ -88,13 +88,6 @@ inline __attribute__((always_inline)) bool in_vectors(i64 n, F&& f) {
   return false;
 }
 
-// Left to itself the compiler keeps p + c for each constant c in a register of its own, and runs out of them.
-template <class L>
-inline __attribute__((always_inline)) L* at_hand(L* p) {
-  asm("" : "+r"(p));
-  return p;
-}
-
 // Asks for n elements from p on.
 template <i64 n, class L>
 inline __attribute__((always_inline)) void ask_for(const L* p) {

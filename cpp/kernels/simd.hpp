@@ -350,6 +350,13 @@ inline __attribute__((always_inline)) bool any_bit(V v) {
   return false;
 }
 
+// Left to itself the compiler keeps each p + c, of constants c or of rows, in a register of its own, and runs out of them.
+template <class L>
+inline __attribute__((always_inline)) L* at_hand(L* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
 // Calls f.operator()<V, K>(at, lanes) with the starts of K vectors, until every i < n is covered: kMost at a time, so that each has
 // something to do while another waits. With `again` the last is moved back to end at n, and visits some i twice.
 template <class L, int kMost, class F>
