@@ -6,7 +6,7 @@
 namespace poolwise {
 namespace {
 
-constexpr i64 kMostLanes = 128, kFewLanes = 40, kLeastLanes = 16;
+constexpr i64 kMostLanes = 128, kFewLanes = 40, kLeastLanes = 16, kLeastRow = 32;  // the last in bytes
 constexpr i64 kMostBytes = 256 << 10;  // of x side by side: these are to stay in the second-level cache
 constexpr i64 kAtOnce = 32 << 10;      // the same of small ones, for which a call costs as much as a plane
 
@@ -59,7 +59,7 @@ bool lay_beside(const Problem& given, const Problem& pb, Problem& together, Batc
   const i64 item = dtype_bytes(pb.in), row = pb.axes[pb.n_axes - 1].size_in * item;
   // Few planes together are not worth it, but where each element is much work.
   const bool heavy = pb.op == Op::median || pb.op == Op::blur;
-  if (pb.in_plane > kMostBytes / item / (heavy ? kLeastLanes : kFewLanes)) return false;
+  if (pb.in_plane > kMostBytes / item / (heavy ? std::max(kLeastLanes, kLeastRow / item) : kFewLanes)) return false;
   bool dense = in_one_piece(pb);
   for (int a = 0; a < pb.n_axes; ++a) dense &= pb.axes[a].size_in == 1 || pb.axes[a].stride_in == pb.axes[a].in_block;
   const Widest widest = widest_row(pb);

@@ -77,6 +77,10 @@ SHAPES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "large dilated": ((1, 50, 64), {"window": (9, 11), "stride": (1, 2), "padding": (4, 4), "dilation": (3, 2)}),
     "large apart": ((1, 60, 55), {"window": (12, 10)}),
     "large 3d": ((1, 8, 14, 30), {"window": (4, 5, 9), "stride": 1, "padding": (2, 2, 4)}),
+    "columns in twos": ((2, 7, 150), {"window": (3, 3), "stride": 2, "padding": 1}),
+    "columns in threes": ((2, 6, 212), {"window": (2, 3), "stride": (2, 3)}),
+    "few columns in threes": ((2, 6, 61), {"window": (2, 3), "stride": (2, 3)}),
+    "some small planes": ((11, 9, 9), {"window": (3, 3), "stride": 2, "padding": 1}),
     "channels-last": ((19, 40, 5), {"window": (3, 3), "stride": 1, "padding": 1, "axes": (0, 1)}),
     "channels-last large": ((19, 40, 3), {"window": (9, 9), "stride": 1, "padding": 4, "axes": (0, 1)}),
 }

@@ -883,14 +883,20 @@ def test_small_planes_side_by_side(planes, axes, dtype):
         assert as_channels(gx).tobytes() == beside.backward(method, *(b for _, b in given)).tobytes(), op
 
 
-@pytest.mark.parametrize("window,stride,padding", [(2, 2, 0), (3, 2, 1), ((2, 3), (3, 2), 0), (3, (1, 4), 1)], ids=str)
+@pytest.mark.parametrize(
+    "window,stride,padding",
+    [(2, 2, 0), ((3, 2), (1, 2), (1, 0)), (3, 2, 1), ((2, 3), (3, 2), 0), (3, (1, 4), 1)],
+    ids=str,
+)
 @pytest.mark.parametrize("op", ["max", "min", "avg"])
-@pytest.mark.parametrize("shape", [(2, 9, 23, 2), (1, 6, 700, 3), (3, 7, 30, 5), (1, 5, 41, 9)], ids=str)
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "int32"])
+@pytest.mark.parametrize(
+    "shape", [(2, 9, 23, 2), (1, 6, 700, 3), (2, 5, 130, 4), (3, 7, 30, 5), (1, 5, 41, 9)], ids=str
+)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "float16", "float32", "float64", "int32"])
 def test_few_channels_side_by_side(window, stride, padding, op, shape, dtype):
     """Windows of pictures begin at every column, of which some are picked: values and offsets are the definition's."""
     rng = np.random.default_rng(13)
-    x = rng.integers(0 if dtype == "uint8" else -3, 4, shape).astype(dtype)
+    x = rng.integers(0 if dtype.startswith("u") else -3, 4, shape).astype(dtype)
     window = window if isinstance(window, tuple) else (window,) * 2
     options = {"stride": stride, "padding": padding, "axes": (1, 2)}
     found, wanted = (pw.pool(x, op, window, backend=name, **options) for name in ("cpu", "generic"))
@@ -993,8 +999,8 @@ def to_even(total, count):
     return quotient + ((2 * rest > count) | ((2 * rest == count) & (quotient % 2 == 1)))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
-@pytest.mark.parametrize("count", [*range(1, 34), 48, 63, 64, 100, 4097, 8191, 8192, 8194, 16384])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32"])
+@pytest.mark.parametrize("count", [*range(1, 34), 48, 63, 64, 100, 127, 128, 129, 4097, 8191, 8192, 8194, 16384, 32769])
 def test_averages_of_integers_round_to_even(dtype, count):
     """Whether quotients are made by division or not; many ties, and the extremes."""
     limits = np.iinfo(dtype)
@@ -1014,21 +1020,25 @@ def test_averages_of_integers_round_to_even(dtype, count):
     "shape,axes", [((3, 20, 37), (1, 2)), ((2, 11, 23, 3), (1, 2)), ((300, 7, 7), (1, 2))], ids=str
 )
 @pytest.mark.parametrize("window,stride", [((2, 2), 2), ((3, 3), 1), ((3, 4), 2)])
-def test_sums_of_int32_fit_or_are_refused(shape, axes, window, stride):
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "uint32"])
+def test_sums_of_integers_fit_or_are_refused(shape, axes, window, stride, dtype):
     """What does not fit is an error wherever it is, and never a wrong number; one less than that fits."""
     options = {"axes": axes, "stride": stride, "backend": "cpu"}
     rng = np.random.default_rng(17)
-    x = rng.integers(-(2**27), 2**27, shape, dtype="int32")
+    limits = np.iinfo(dtype)
+    x = rng.integers(limits.min // 16, limits.max // 16, shape, dtype=dtype)
     wide_sums = pw.sum_pool(x.astype("int64"), window, **options)
     np.testing.assert_array_equal(pw.sum_pool(x, window, **options), wide_sums)
-    low = -(2**31)
+    beyond = [(limits.max, 1)] + [(limits.min, -1)] * (limits.min < 0)
     for row, column in ((0, 0), (wide_sums.shape[1] - 1, wide_sums.shape[2] - 1)):
-        x = np.zeros(shape, "int32")
-        x[-1, row * stride, column * stride], x[-1, row * stride + 1, column * stride + 1] = low // 2, low // 2
-        assert pw.sum_pool(x, window, **options).min() == low
-        x[-1, row * stride, column * stride] -= 1
-        with pytest.raises(ValueError, match="does not fit"):
-            pw.sum_pool(x, window, **options)
+        for limit, step in beyond:
+            x = np.zeros(shape, dtype)
+            x[-1, row * stride, column * stride] = limit // 2
+            x[-1, row * stride + 1, column * stride + 1] = limit - limit // 2
+            assert limit in pw.sum_pool(x, window, **options)
+            x[-1, row * stride, column * stride] += step
+            with pytest.raises(ValueError, match="does not fit"):
+                pw.sum_pool(x, window, **options)
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 37), (3, 90, 6)], ids=str)

@@ -2,25 +2,25 @@
 #pragma once
 
 #include "blocks.hpp"
-#include "lanes.hpp"
+#include "groups.hpp"
 #include "tall.hpp"
 
 namespace poolwise {
 namespace {
 
 // Where finished results go as their sums are made, without a row of sums in between: y, and per column what to multiply a
-// sum of doubles by, or to divide one of float64 or of integers by (bytes: see byte_scale; 16-bit and float lanes: both, see
-// byte_quotients and half_quotients); kRoot: then comes the square root. `wrong` is set where a result is not what it should be: an
+// sum of doubles by, or to divide one of float64 or of int64 lanes by (int32 lanes: see quotient_scale; int16 and float lanes: both,
+// see byte_quotients and half_quotients); kRoot: then comes the square root. `wrong` is set where a result is not what it should be: an
 // integer that does not fit, a float64 that is not finite, a half type of which the sum is not known well enough (T::kUnsure).
 // kLevel: the scales of all columns, and rows, are one, of which there is a vector.
 template <class T, bool kRoot, class Acc, bool kLevel = false>
 struct Finished {
   using Element = Storage<T>;
-  static constexpr bool kDivides = same<T, double> || same<T, std::int32_t>, kShort = same<Acc, std::int16_t>;
+  static constexpr bool kDivides = same<T, double> || same<Acc, i64>, kShort = same<Acc, std::int16_t>;
   static constexpr bool kBoth = kShort || same<Acc, float>;
   static constexpr bool kMayBeLevel = !kDivides;  // where division is most of the work, a second loop would be for nothing
   static constexpr i64 kLeast = kVectorBytes;     // scales that are there, however few columns are
-  using Scale = typename Choose<kShort, std::uint16_t, typename Choose<sizeof(T) == 1 || kBoth, float, double>::type>::type;
+  using Scale = typename Choose<kShort, std::uint16_t, typename Choose<same<Acc, std::int32_t> || kBoth, float, double>::type>::type;
   using Level = Finished<T, kRoot, Acc, true>;
   Storage<T>* y;
   const Scale* scale;
@@ -42,7 +42,7 @@ struct Finished {
 
   static Scale scale_of(double divisor, [[maybe_unused]] ByteDivision by) {
     if constexpr (kShort) return by.factor(static_cast<i64>(divisor));
-    else if constexpr (sizeof(T) == 1) return byte_scale(divisor);
+    else if constexpr (same<Acc, std::int32_t>) return quotient_scale<T>(divisor);
     else return static_cast<Scale>(kDivides ? divisor : 1 / divisor);
   }
 };
@@ -97,14 +97,14 @@ struct PlainSum {
     inline __attribute__((always_inline)) auto result(Finished<T, kRoot, Acc, kLevel> r, i64 i, Lanes lanes) const {
       if constexpr (same<Acc, std::int16_t>) {
         return byte_quotients<T>(sum, r.template scales<V>(i, lanes), r.template divisors<V>(i, lanes), r.by);
-      } else if constexpr (sizeof(T) == 1) {
+      } else if constexpr (same<Acc, std::int32_t>) {
         return quotient_lanes<T, V, Acc>(sum, r.template scales<V>(i, lanes));
-      } else if constexpr (same<T, std::int32_t>) {
+      } else if constexpr (same<Acc, i64>) {
         const auto scale = r.template scales<V>(i, lanes);
         const auto there = scale != 0;  // lanes that are not loaded are zero
         const V value = any_bit((scale != 1) & there) ? rounded_to_whole(whole_to_double(sum) / scale) : sum;
-        const auto low = low_halves(value);
-        if (any_bit((widen_lanes<std::int32_t, V, Acc>(low) != value) & there)) __atomic_store_n(r.wrong, 1, __ATOMIC_RELAXED);
+        const auto low = low_part<T>(value);
+        if (any_bit((widen_lanes<T, V, Acc>(low) != value) & there)) __atomic_store_n(r.wrong, 1, __ATOMIC_RELAXED);
         return low;
       } else if constexpr (kRoot) {
         return root_lanes<T, V>(sum * r.template scales<V>(i, lanes));
@@ -619,16 +619,25 @@ struct SumFamily {
         return sum;
       }
 #endif
-      // Of two bfloat16 in 32 bits the upper one is a float but for the lower one.
-      constexpr bool in_place = same<T, BF16> && same<Acc, float>;
+      // Two elements of 16 bits in 32: the upper one of two bfloat16 is a float but for the lower one.
+      constexpr bool of_floats = same<T, BF16> && same<Acc, float>, of_integers = sizeof(Lane) == 2 && same<Acc, std::int32_t>;
+      constexpr bool in_place = of_floats || of_integers;
       State a, b;
 #pragma GCC unroll 4
       for (int r = 0; r < many; ++r) {
         V x, y;
         if constexpr (in_place) {
           const auto both = (Vector<std::uint32_t, sizeof(V)>)load<Vector<Lane, sizeof(V)>>(rows[r] + at, twice(lanes));
-          x = (V)(both << 16);
-          y = (V)(both & 0xffff0000u);
+          if constexpr (of_floats) {
+            x = (V)(both << 16);
+            y = (V)(both & 0xffff0000u);
+          } else if constexpr (Lane(-1) < Lane(0)) {
+            x = (V)(both << 16) >> 16;
+            y = (V)both >> 16;
+          } else {
+            x = (V)(both & 0xffffu);
+            y = (V)(both >> 16);
+          }
         } else {
           x = read<1, V>(rows[r] + at, part_of(twice(lanes), 0, n));
           y = read<1, V>(rows[r] + at + n, part_of(twice(lanes), 1, n));
@@ -681,6 +690,37 @@ struct SumFamily {
   }
   static constexpr bool kPairs = kDirect && kVectors;
   static bool takes_pairs() { return true; }
+
+#if defined(__AVX2__)
+  static constexpr bool kGroups = kDirect && same<Acc, std::int16_t>;
+#else
+  static constexpr bool kGroups = false;
+#endif
+  template <class Pairs, int K, class Dst>
+  __attribute__((noinline)) static void groups_fixed(const Lane* const* rows, int k, i64 n, Dst dst, i64 ahead) {
+    const int many = K > 0 ? K : k;
+    using V = Vector<Acc, kVectorBytes>;
+    sweep_pairs<Pairs>(n, [&](i64 o) __attribute__((always_inline)) {
+      const i64 at = o * 2 * Pairs::kChannels;
+      auto from = [&](int r) __attribute__((always_inline)) {
+        ask_ahead<V>(rows[r] + at, ahead);
+        return byte_pairs<T>((V)Pairs::arranged(Pairs::read(rows[r] + at)));
+      };
+      auto sum = Sum::template State<V>::from(from(0));
+      #pragma GCC unroll 4
+      for (int r = 1; r < many; ++r) sum.add(from(r));
+      Pairs::write(dst.y + o * Pairs::kChannels, sum.result(dst, 0, All{}));
+    });
+  }
+  // Only where all are divided by one number: vectors of results have room between them.
+  template <class Dst>
+  static bool across_groups(const Lane* const* rows, int k, i64 n, i64 channels, Dst dst, i64 ahead) {
+    if constexpr (kGroups && !same<Dst, Row>)
+      return dst.level && with_byte_pairs<Lane>(channels, n, [&]<class Pairs>() {
+               if (k == 2) groups_fixed<Pairs, 2>(rows, k, n, dst.as_level(), ahead); else groups_fixed<Pairs, 0>(rows, k, n, dst.as_level(), ahead);
+             });
+    else return false;
+  }
 
   template <int S, class Dst>
   void across(const Lane* const* src, const i64*, int k, i64 n, i64 stride, Dst dst, bool accumulate, Lines lines = {1, 0, 0}) const {

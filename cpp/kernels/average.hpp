@@ -1,4 +1,4 @@
-// The finishes of sum and avg that float and half types share.
+// What sums and averages of several kinds of dtypes share.
 #pragma once
 
 #include "accumulate.hpp"
@@ -9,6 +9,24 @@ namespace {
 inline double float_divisor(const Problem& pb, const Run& run) {
   if (pb.op == Op::sum) return 1;
   return pb.divisor != 0 ? pb.divisor : static_cast<double>(run.divisor);
+}
+
+// The largest divisor, or `limit` plus one where it is beyond that.
+inline i64 most_elements(const Problem& pb, i64 limit) {
+  i64 elements = pb.fold.count;
+  for (int a = 0; a < pb.n_axes; ++a) {
+    i64 most = pb.axes[a].radix;
+    for (i64 o = 0; o < pb.axes[a].n_out - (pb.axes[a].last - pb.axes[a].first); ++o)
+      most = max_of(most, divisor_of(pb, pb.axes[a].edge[o]));
+    if (most > limit / elements) return limit + 1;
+    elements *= most;
+  }
+  return elements;
+}
+
+// Averages of what comes out as it went in, of up to so many elements.
+inline bool averages_as_came(const Problem& pb, i64 most) {
+  return pb.op == Op::avg && pb.out == pb.in && pb.divisor == 0 && most_elements(pb, most) <= most;
 }
 
 // float16, bfloat16 and float32: the double sum cannot overflow. A division is 16 cycles for 8 lanes, more than all

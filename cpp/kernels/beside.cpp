@@ -38,8 +38,39 @@ inline __attribute__((always_inline)) void turn(Vector<L, W>* v) {
   }
 }
 
-// Pieces of n consecutive vectors of planes, p the first, are read into v, or written from there. Of the widest vectors two
-// pieces of a plane at once, for as many vectors more: fewer, longer reads and writes.
+// Where planes of n elements lie, one behind the other, from the first on.
+template <class L>
+struct Planes {
+  L* p;
+  i64 n;
+  inline __attribute__((always_inline)) Planes at(i64 e) const { return {p + e, n}; }
+  inline __attribute__((always_inline)) L* next() {
+    L* here = p;
+    p += n;
+    return here;
+  }
+};
+
+// The first `left` of them: to be read, the last again and again; or to be written, then what is lost.
+template <class L>
+struct FewPlanes {
+  L* p;
+  i64 n, left;
+  L* lost;
+  inline __attribute__((always_inline)) FewPlanes at(i64 e) const { return {p + e, n, left, lost}; }
+  inline __attribute__((always_inline)) L* next() {
+    if (left == 0) return lost;
+    L* here = p;
+    if (left > 1 || lost) {
+      p += n;
+      --left;
+    }
+    return here;
+  }
+};
+
+// Pieces of consecutive vectors of planes are read into v, or written from there. Of the widest vectors two pieces of a plane at
+// once, for as many vectors more: fewer, longer reads and writes.
 template <class L, int W>
 struct Pieces;
 
@@ -47,13 +78,13 @@ template <class L>
 struct Pieces<L, 16> {
   using V = Vector<L, 16>;
   static constexpr int kVectors = part_of_piece<L>;
-  static inline __attribute__((always_inline)) void read(const L* p, i64 n, V* v) {
+  static inline __attribute__((always_inline)) void read(auto planes, V* v) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) v[i] = load<V>(p);
+    for (int i = 0; i < kVectors; ++i) v[i] = load<V>(planes.next());
   }
-  static inline __attribute__((always_inline)) void write(const V* v, L* p, i64 n) {
+  static inline __attribute__((always_inline)) void write(const V* v, auto planes) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) store(p, v[i]);
+    for (int i = 0; i < kVectors; ++i) store(planes.next(), v[i]);
   }
 };
 
@@ -62,17 +93,17 @@ template <class L>
 struct Pieces<L, 32> {
   using V = Vector<L, 32>;
   static constexpr int kVectors = part_of_piece<L>;
-  static inline __attribute__((always_inline)) void read(const L* p, i64 n, V* v) {
+  static inline __attribute__((always_inline)) void read(auto planes, V* v) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) v[i] = (V)_mm256_castsi128_si256(load<__m128i>(p));
+    for (int i = 0; i < kVectors; ++i) v[i] = (V)_mm256_castsi128_si256(load<__m128i>(planes.next()));
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) v[i] = (V)_mm256_inserti128_si256((__m256i)v[i], load<__m128i>(p), 1);
+    for (int i = 0; i < kVectors; ++i) v[i] = (V)_mm256_inserti128_si256((__m256i)v[i], load<__m128i>(planes.next()), 1);
   }
-  static inline __attribute__((always_inline)) void write(const V* v, L* p, i64 n) {
+  static inline __attribute__((always_inline)) void write(const V* v, auto planes) {
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) store(p, half_of<0, L>(v[i]));
+    for (int i = 0; i < kVectors; ++i) store(planes.next(), half_of<0, L>(v[i]));
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) store(p, half_of<1, L>(v[i]));
+    for (int i = 0; i < kVectors; ++i) store(planes.next(), half_of<1, L>(v[i]));
   }
 };
 #endif
@@ -88,19 +119,19 @@ struct Pieces<L, 64> {
     const __m512i halves = _mm512_setr_epi64(2 * A, 2 * A + 1, 2 * B, 2 * B + 1, 2 * C, 2 * C + 1, 2 * D, 2 * D + 1);
     return (V)_mm512_maskz_permutex2var_epi64(0xff, (__m512i)x, halves, (__m512i)y);
   }
-  static inline __attribute__((always_inline)) void read(const L* p, i64 n, V* v) {
+  static inline __attribute__((always_inline)) void read(auto planes, V* v) {
     V both[kVectors];
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) both[i] = (V)_mm512_castsi256_si512(load<__m256i>(p));
+    for (int i = 0; i < kVectors; ++i) both[i] = (V)_mm512_castsi256_si512(load<__m256i>(planes.next()));
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) both[i] = (V)_mm512_maskz_inserti64x4(0xff, (__m512i)both[i], load<__m256i>(p), 1);
+    for (int i = 0; i < kVectors; ++i) both[i] = (V)_mm512_maskz_inserti64x4(0xff, (__m512i)both[i], load<__m256i>(planes.next()), 1);
 #pragma GCC unroll 16
     for (int i = 0; i < part; ++i) {
       v[i] = taken<0, 4, 2, 6>(both[i], both[i + part]);
       v[i + part] = taken<1, 5, 3, 7>(both[i], both[i + part]);
     }
   }
-  static inline __attribute__((always_inline)) void write(const V* v, L* p, i64 n) {
+  static inline __attribute__((always_inline)) void write(const V* v, auto planes) {
     V both[kVectors];
 #pragma GCC unroll 16
     for (int i = 0; i < part; ++i) {
@@ -108,9 +139,9 @@ struct Pieces<L, 64> {
       both[i + part] = taken<1, 5, 3, 7>(v[i], v[i + part]);
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) store(p, half_of<0, L>(both[i]));
+    for (int i = 0; i < kVectors; ++i) store(planes.next(), half_of<0, L>(both[i]));
 #pragma GCC unroll 16
-    for (int i = 0; i < kVectors; ++i, p += n) store(p, half_of<1, L>(both[i]));
+    for (int i = 0; i < kVectors; ++i) store(planes.next(), half_of<1, L>(both[i]));
   }
 };
 #endif
@@ -128,12 +159,12 @@ inline __attribute__((always_inline)) void in_blocks(const L* p, i64 n, F&& f) {
   }
 }
 
-template <class L, int W>
-__attribute__((noinline)) void beside_by_vectors(const L* from, i64 n, L* to, i64 lanes) {
+template <class L, int W, class From>
+__attribute__((noinline)) void beside_by_vectors(From from, i64 n, L* to, i64 lanes) {
   using P = Pieces<L, W>;
-  in_blocks<L, W>(from, n, [&](i64 at) __attribute__((always_inline)) {
+  in_blocks<L, W>(from.p, n, [&](i64 at) __attribute__((always_inline)) {
     Vector<L, W> v[P::kVectors];
-    P::read(from + at, n, v);
+    P::read(from.at(at), v);
 #pragma GCC unroll 2
     for (int i = 0; i < P::kVectors; i += part_of_piece<L>) turn<L, W>(v + i);
 #pragma GCC unroll 16
@@ -141,25 +172,27 @@ __attribute__((noinline)) void beside_by_vectors(const L* from, i64 n, L* to, i6
   });
 }
 
-template <class L, int W>
-__attribute__((noinline)) void apart_by_vectors(const L* from, i64 lanes, i64 n, L* to) {
+template <class L, int W, class To>
+__attribute__((noinline)) void apart_by_vectors(const L* from, i64 lanes, i64 n, To to) {
   using P = Pieces<L, W>;
-  in_blocks<L, W>(to, n, [&](i64 at) __attribute__((always_inline)) {
+  in_blocks<L, W>(to.p, n, [&](i64 at) __attribute__((always_inline)) {
     Vector<L, W> v[P::kVectors];
 #pragma GCC unroll 16
     for (int i = 0; i < P::kVectors; ++i) v[i] = load<Vector<L, W>>(from + (at + i) * lanes);
 #pragma GCC unroll 2
     for (int i = 0; i < P::kVectors; i += part_of_piece<L>) turn<L, W>(v + i);
-    P::write(v, to + at, n);
+    P::write(v, to.at(at));
   });
 }
 
-// Calls vectors.operator()<W>(first plane) for groups of planes that fill vectors of W bytes, and one(plane) for each that is left.
+// Calls vectors.operator()<W>(first column) for groups of columns that fill vectors of W bytes, or one(column) where planes are
+// too small for vectors, until the first `count` of `lanes` columns are done.
 template <class L, class Vectors, class One>
-inline __attribute__((always_inline)) void in_columns(i64 count, i64 n, Vectors&& vectors, One&& one) {
+inline __attribute__((always_inline)) void in_columns(i64 count, i64 lanes, i64 n, Vectors&& vectors, One&& one) {
   i64 c = 0;
   [[maybe_unused]] auto wide = [&]<int W>() __attribute__((always_inline)) {
-    for (constexpr i64 lanes = W / sizeof(L); n >= Pieces<L, W>::kVectors && c + lanes <= count; c += lanes) vectors.template operator()<W>(c);
+    for (constexpr i64 many = W / sizeof(L); n >= Pieces<L, W>::kVectors && c < count && c + many <= lanes; c += many)
+      vectors.template operator()<W>(c);
   };
 #if defined(__AVX512F__)
   if constexpr (sizeof(L) > 1) wide.template operator()<64>();  // of bytes it would be more vectors than there are
@@ -175,16 +208,22 @@ inline __attribute__((always_inline)) void in_columns(i64 count, i64 n, Vectors&
 // pooled there must not fail.
 template <class L>
 void put_beside(const L* from, i64 count, i64 n, L* to, i64 lanes) {
-  auto one = [&](i64 c) {
+  in_columns<L>(lanes, lanes, n, [&]<int W>(i64 c) {
+    if (c + static_cast<i64>(W / sizeof(L)) <= count) return beside_by_vectors<L, W>(Planes<const L>{from + c * n, n}, n, to + c, lanes);
+    const i64 first = min_of(c, count - 1);
+    beside_by_vectors<L, W>(FewPlanes<const L>{from + first * n, n, count - first, nullptr}, n, to + c, lanes);
+  }, [&](i64 c) {
     for (i64 e = 0; e < n; ++e) to[e * lanes + c] = from[min_of(c, count - 1) * n + e];
-  };
-  in_columns<L>(count, n, [&]<int W>(i64 c) { beside_by_vectors<L, W>(from + c * n, n, to + c, lanes); }, one);
-  for (i64 c = count; c < lanes; ++c) one(c);
+  });
 }
 
 template <class L>
 void put_apart(const L* from, i64 lanes, i64 count, i64 n, L* to) {
-  in_columns<L>(count, n, [&]<int W>(i64 c) { apart_by_vectors<L, W>(from + c, lanes, n, to + c * n); }, [&](i64 c) {
+  in_columns<L>(count, lanes, n, [&]<int W>(i64 c) {
+    if (c + static_cast<i64>(W / sizeof(L)) <= count) return apart_by_vectors<L, W>(from + c, lanes, n, Planes<L>{to + c * n, n});
+    L lost[W / sizeof(L)];
+    apart_by_vectors<L, W>(from + c, lanes, n, FewPlanes<L>{to + c * n, n, count - c, lost});
+  }, [&](i64 c) {
     for (i64 e = 0; e < n; ++e) to[c * n + e] = from[e * lanes + c];
   });
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "blocks.hpp"
-#include "half.hpp"
+#include "groups.hpp"
 #include "tall.hpp"
 
 namespace poolwise {
@@ -459,6 +459,42 @@ struct CompareFamily {
           pairs_fixed<kMode, 0>(rows, k, n, dst, lines);
         }
       });
+  }
+
+#if defined(__AVX2__)
+  static constexpr bool kGroups = !kPositions && sizeof(Lane) == 1;
+#else
+  static constexpr bool kGroups = false;
+#endif
+  template <Mode kMode, class Pairs, int K>
+  __attribute__((noinline)) void groups_fixed(const Lane* const* rows, int k, i64 n, Row dst, i64 ahead) const {
+    const int many = K > 0 ? K : k;
+    using V = typename Pairs::V;
+    using Words = Vector<std::uint16_t, sizeof(V)>;
+    const Masks masks = this->masks;
+    sweep_pairs<Pairs>(n, [&](i64 o) __attribute__((always_inline)) {
+      const i64 at = o * 2 * Pairs::kChannels;
+      auto from = [&](int r) __attribute__((always_inline)) {
+        ask_ahead<V>(rows[r] + at, ahead);
+        return entered<kMode>((V)Pairs::read(rows[r] + at), masks.keep, masks.flip);
+      };
+      V best = from(0);
+      #pragma GCC unroll 4
+      for (int r = 1; r < many; ++r) best = better<kMode>(best, from(r), masks.infinity);
+      best = Pairs::arranged(best);
+      best = better<kMode>(best, (V)((Words)best >> 8), masks.infinity);
+      Pairs::write(dst.value + o * Pairs::kChannels, low_bytes<typename Pairs::N>((Words)left<kMode>(best, masks.flip)));
+    });
+  }
+  bool across_groups(const Lane* const* rows, int k, i64 n, i64 channels, Row dst, i64 ahead) const {
+    bool done = false;
+    if constexpr (kGroups)
+      in_mode<true>([&]<Mode kMode>() __attribute__((always_inline)) {
+        done = with_byte_pairs<Lane>(channels, n, [&]<class Pairs>() {
+          if (k == 2) groups_fixed<kMode, Pairs, 2>(rows, k, n, dst, ahead); else groups_fixed<kMode, Pairs, 0>(rows, k, n, dst, ahead);
+        });
+      });
+    return done;
   }
 
   template <Mode kMode, int K>

@@ -48,6 +48,11 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
       else if constexpr (same<T, std::int8_t> && same<Acc, std::int16_t>) return (V)_mm512_maskz_cvtepi8_epi16(~0u, (__m256i)v);
       else if constexpr (same<T, std::uint8_t>) return (V)_mm512_maskz_cvtepu8_epi32(0xffff, (__m128i)v);
       else if constexpr (same<T, std::int8_t>) return (V)_mm512_maskz_cvtepi8_epi32(0xffff, (__m128i)v);
+      if constexpr (same<T, std::uint16_t> && same<Acc, std::int32_t>) return (V)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)v);
+      else if constexpr (same<T, std::int16_t> && same<Acc, std::int32_t>) return (V)_mm512_maskz_cvtepi16_epi32(0xffff, (__m256i)v);
+      else if constexpr (same<T, std::uint16_t>) return (V)_mm512_maskz_cvtepu16_epi64(0xff, (__m128i)v);
+      else if constexpr (same<T, std::int16_t>) return (V)_mm512_maskz_cvtepi16_epi64(0xff, (__m128i)v);
+      if constexpr (same<T, std::uint32_t>) return (V)_mm512_maskz_cvtepu32_epi64(0xff, (__m256i)v);
       if constexpr (same<T, std::int32_t>) return (V)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)v);
     }
 #endif
@@ -66,7 +71,12 @@ inline __attribute__((always_inline)) V widen_lanes(Like<Storage<T>, V, Acc> v) 
       else if constexpr (same<T, std::int8_t> && same<Acc, std::int16_t>) return (V)_mm256_cvtepi8_epi16(low);
       else if constexpr (same<T, std::uint8_t>) return (V)_mm256_cvtepu8_epi32(low);
       else if constexpr (same<T, std::int8_t>) return (V)_mm256_cvtepi8_epi32(low);
-      if constexpr (same<T, std::int32_t>) return (V)_mm256_cvtepi32_epi64((__m128i)v);
+      if constexpr (same<T, std::uint16_t> && same<Acc, std::int32_t>) return (V)_mm256_cvtepu16_epi32(low);
+      else if constexpr (same<T, std::int16_t> && same<Acc, std::int32_t>) return (V)_mm256_cvtepi16_epi32(low);
+      else if constexpr (same<T, std::uint16_t>) return (V)_mm256_cvtepu16_epi64(low);
+      else if constexpr (same<T, std::int16_t>) return (V)_mm256_cvtepi16_epi64(low);
+      if constexpr (same<T, std::uint32_t>) return (V)_mm256_cvtepu32_epi64(low);
+      if constexpr (same<T, std::int32_t>) return (V)_mm256_cvtepi32_epi64(low);
     }
 #endif
     if constexpr (is_half<T>) {
@@ -237,15 +247,16 @@ inline __attribute__((always_inline)) Like<i64, D, double> rounded_to_whole(D v)
   return __builtin_bit_cast(V, shifted) - __builtin_bit_cast(i64, kIntegers);
 }
 
-// int64 lanes as int32, without what does not fit.
-template <class V>
-inline __attribute__((always_inline)) Like<std::int32_t, V, i64> low_halves(V v) {
-  using N = Like<std::int32_t, V, i64>;
+// int64 lanes as narrower integers, without what does not fit.
+template <class T, class V>
+inline __attribute__((always_inline)) Like<T, V, i64> low_part(V v) {
+  using N = Like<T, V, i64>;
   if constexpr (same<V, i64>) {
     return static_cast<N>(v);
   } else {
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi64_epi32(0xff, (__m512i)v);
+    if constexpr (sizeof(V) == 64 && sizeof(T) == 4) return (N)_mm512_maskz_cvtepi64_epi32(0xff, (__m512i)v);
+    if constexpr (sizeof(V) == 64 && sizeof(T) == 2) return (N)_mm512_maskz_cvtepi64_epi16(0xff, (__m512i)v);
 #endif
     return __builtin_convertvector(v, N);
   }
@@ -301,12 +312,13 @@ inline __attribute__((always_inline)) bool any_unequal(V a, V b) {
 struct ByteDivision {
   int shift = -1;
   bool ties = true;  // whether a quotient may lie in the middle of two integers
+  bool binary = false;  // whether the divisor is twice `shift` doubled: then the sum is shifted, with no product
 
   static ByteDivision of(i64 divisor) {
     if (divisor == 1) return {};
     int shift = 0;
     while ((i64{2} << shift) < divisor) ++shift;
-    return {shift, divisor % 2 == 0};
+    return {shift, divisor % 2 == 0, i64{2} << shift == divisor};
   }
   std::uint16_t factor(i64 divisor) const {
     if (shift < 0) return static_cast<std::uint16_t>(divisor == 1 ? 65535 : 65536 / divisor);
@@ -334,6 +346,19 @@ inline __attribute__((always_inline)) U upper_products(U a, U b) {
   }
 }
 
+// The low bytes of 16-bit lanes.
+template <class N, class U>
+inline __attribute__((always_inline)) N low_bytes(U v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(U) == 64) return (N)_mm512_maskz_cvtepi16_epi8(~0u, (__m512i)v);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(U) == 32)
+    return (N)_mm_packus_epi16(_mm256_castsi256_si128((__m256i)(v & 0xff)), _mm256_extracti128_si256((__m256i)(v & 0xff), 1));
+#endif
+  return __builtin_convertvector(v, N);
+}
+
 // Sums of up to 128 bytes in 16 bits to their quotients, ties to even. In what is divided half a divisor is added, to round, and
 // for bytes with a sign 128 divisors more, so that it is below 2^15 and not negative.
 template <class T, class V>
@@ -345,11 +370,16 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, std::int16_t> byte_quo
   auto u16 = [](auto v) __attribute__((always_inline)) { return (U)v; };  // of scalars, which become ints
   U dividend = u16(u16(sum) + u16(divisor >> 1));
   if constexpr (has_sign) dividend = u16(dividend + u16(divisor << 7));
-  U q = upper_products(dividend, factor);
-  if (by.shift >= 0) {
-    q = u16(q >> by.shift);
+  U q;
+  if (by.binary) {
+    // Half a divisor more than the sum is one too much where the quotient, rounded down, is even.
+    const U even = u16(u16(u16(dividend - u16(divisor >> 1)) >> (by.shift + 1)) & 1);
+    q = u16(u16(dividend + u16(even - 1)) >> (by.shift + 1));
+  } else if (by.shift >= 0) {
+    q = u16(upper_products(dividend, factor) >> by.shift);
     if (by.ties) q = u16(q - u16(u16(u16(q * divisor) == dividend) & q & 1));
   } else {
+    q = upper_products(dividend, factor);
     U rest = u16(dividend - u16(q * divisor));
     const U more = u16(u16(rest >= divisor) & 1);
     q = u16(q + more);
@@ -357,30 +387,21 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, std::int16_t> byte_quo
     q = u16(q - u16(u16(rest == 0) & ~divisor & q & 1));
   }
   if constexpr (has_sign) q = u16(q ^ 128);
-  if constexpr (same<V, std::int16_t>) {
-    return static_cast<N>(q);
-  } else {
-#if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi16_epi8(~0u, (__m512i)q);
-#endif
-#if defined(__AVX2__)
-    if constexpr (sizeof(V) == 32)
-      return (N)_mm_packus_epi16(_mm256_castsi256_si128((__m256i)(q & 0xff)), _mm256_extracti128_si256((__m256i)(q & 0xff), 1));
-#endif
-    return __builtin_convertvector(q, N);
-  }
+  if constexpr (same<V, std::int16_t>) return static_cast<N>(q); else return low_bytes<N>(q);
 }
 
-// What a quotient of more bytes is made with. Multiplying is a tenth of dividing, and where no quotient is near a tie, or all are
-// exact, as good: averages of up to 2^13 bytes by an odd number or a power of two.
-inline float byte_scale(double divisor) {
+// What a quotient of more bytes, or of a few 16-bit integers, is made with. Multiplying is a tenth of dividing, and where no
+// quotient is near a tie, or all are exact, as good: averages by an odd number, of up to 2^13 bytes or 2^5 others, or a power of two.
+template <class T>
+float quotient_scale(double divisor) {
+  constexpr i64 most = sizeof(T) == 1 ? 1 << 13 : 1 << 5;
   const i64 whole = divisor <= 0x1p13 ? static_cast<i64>(divisor) : 0;
-  const bool multiplies = whole % 2 != 0 || (whole != 0 && (whole & (whole - 1)) == 0);
+  const bool multiplies = (whole <= most && whole % 2 != 0) || (whole != 0 && (whole & (whole - 1)) == 0);
   return static_cast<float>(multiplies ? 1 / divisor : -divisor);
 }
 
-// int32 to bytes, rounded from a quotient of floats to the nearest, ties to even; a positive scale multiplies, a negative one
-// divides. Sums below 2^23 over up to 2^14 elements are further from a tie than float is inexact.
+// int32 to T, rounded from a quotient of floats to the nearest, ties to even; a positive scale multiplies, a negative one divides.
+// Sums below 2^23 are further from a tie than float is inexact: of up to 2^14 bytes, or of up to 2^7 16-bit integers.
 template <class T, class V, class Acc>
 inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> quotient_lanes(V sum, Like<float, V, Acc> scale) {
   using N = Like<Storage<T>, V, Acc>;
@@ -395,7 +416,14 @@ inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> quotient_lanes(V 
     if (any_bit(scale < 0)) q = scale < 0 ? whole / -scale : q;
     const V bits = (V)(q + shift);
 #if defined(__AVX512F__)
-    if constexpr (sizeof(V) == 64) return (N)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)bits);
+    if constexpr (sizeof(V) == 64 && sizeof(T) == 1) return (N)_mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)bits);
+    if constexpr (sizeof(V) == 64 && sizeof(T) == 2) return (N)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)bits);
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(V) == 32 && sizeof(T) == 2) {
+      const auto low = (__m256i)(bits & 0xffff);
+      return (N)_mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    }
 #endif
     return __builtin_convertvector(bits, N);
   }

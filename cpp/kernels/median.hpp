@@ -200,7 +200,7 @@ inline __attribute__((always_inline)) LaneOf<T> to_lane(T v) {
   }
 }
 
-// The lanes of a vector of floats, of which these are the bits.
+// The lanes of a vector of elements, of which these are the bits.
 template <class T, class V>
 inline __attribute__((always_inline)) auto lanes_of(V bits) {
   using L = Vector<LaneOf<T>, sizeof(V)>;
@@ -208,6 +208,9 @@ inline __attribute__((always_inline)) auto lanes_of(V bits) {
   if constexpr (kHalf<T>) {
     const L magnitude = v & 0x7fff, key = v ^ ((v >> 15) & 0x7fff);
     return magnitude > static_cast<std::int16_t>(kInfinityBits<T>) ? L{} + std::int16_t(0x7fff) : key;
+  } else if constexpr (!kFloat<T>) {
+    constexpr bool flips = (sizeof(T) == 1) == SignOf<T>::value;
+    return v ^ static_cast<LaneOf<T>>(flips ? LaneOf<T>(1ull << (8 * sizeof(T) - 1)) : LaneOf<T>(0));
   } else {
     const L infinity = L{} + static_cast<T>(__builtin_inf());
     return v < infinity ? v : infinity;
@@ -294,7 +297,7 @@ struct CodecOf {
   using L = LaneOf<T>;
   using K = KeyOf<T>;
 
-  // What was seen follows from extremes, which vectors keep for nothing. V: the bits of elements, or of one.
+  // What was seen follows from extremes, which vectors keep for nothing. V: the bits of elements.
   template <class V>
   struct Extremes {
     using B = Bits<T>;
@@ -309,13 +312,8 @@ struct CodecOf {
     }
     unsigned seen() const {
       constexpr B infinity = same<T, float> ? B(0x7f800000u) : same<T, double> ? B(0x7ff0000000000000ull) : B(kInfinityBits<T>);
-      if constexpr (same<V, B>) {
-        return (largest > infinity ? kSawNan : 0u) | (nearest_negative == 0 ? kSawNegativeZero : 0u) |
-               (nearest_zero == 0 ? kSawZero : 0u);
-      } else {
-        return (any_bit(largest > infinity) ? kSawNan : 0u) | (any_bit(nearest_negative == 0) ? kSawNegativeZero : 0u) |
-               (any_bit(nearest_zero == 0) ? kSawZero : 0u);
-      }
+      return (any_bit(largest > infinity) ? kSawNan : 0u) | (any_bit(nearest_negative == 0) ? kSawNegativeZero : 0u) |
+             (any_bit(nearest_zero == 0) ? kSawZero : 0u);
     }
   };
 
@@ -336,30 +334,43 @@ struct CodecOf {
   // `rows` rows of n elements, `step` apart.
   template <int S>
   static unsigned copy_rows(const T* from, i64 step, i64 n, i64 rows, i64 row_step, L* to, i64 to_step) {
-    using V = Vector<Bits<T>, kVectorBytes>;
-    constexpr i64 lanes = kVectorBytes / sizeof(T);
-    Extremes<V> many;
-    Extremes<Bits<T>> one;
-    for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step) {
-      const Bits<T>* p = reinterpret_cast<const Bits<T>*>(from);
-      i64 i = 0;
-      while (n >= lanes && i < n) {
-        i = min_of(i, n - lanes);
-        const V bits = bits_at<S, V>(p + i * step, step, typename CountTo<lanes>::type{});
-        many.look(bits);
-        store(to + i, lanes_of<T>(bits));
-        i += lanes;
+    unsigned seen = 0;
+    const bool done = with_lanes<kVectorBytes>(n, [&]<class V>(V) __attribute__((always_inline)) {
+      constexpr i64 lanes = sizeof(V) / sizeof(T);
+      [[maybe_unused]] Extremes<V> extremes;
+      for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step) {
+        const Bits<T>* p = reinterpret_cast<const Bits<T>*>(from);
+        for (i64 i = 0; i < n; i += lanes) {
+          i = min_of(i, n - lanes);
+          const V bits = bits_at<S, V>(p + i * step, step, typename CountTo<lanes>::type{});
+          if constexpr (kFloat<T>) extremes.look(bits);
+          store(to + i, lanes_of<T>(bits));
+        }
       }
-      for (; i < n; ++i) {
-        one.look(__builtin_bit_cast(Bits<T>, from[i * step]));
+      if constexpr (kFloat<T>) seen = extremes.seen();
+    });
+    if (done) return seen;
+    for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step)
+      for (i64 i = 0; i < n; ++i) {
+        if constexpr (kFloat<T>) seen |= look(from[i * step]);
         to[i] = to_lane(from[i * step]);
       }
-    }
-    return many.seen() | one.seen();
+    return seen;
+  }
+
+  // Calls f with a vector of the most lanes, in up to W bytes, that n elements fill; says whether there is one.
+  template <int W, class F>
+  static inline __attribute__((always_inline)) bool with_lanes(i64 n, F&& f) {
+    if (n >= static_cast<i64>(W / sizeof(T))) return f(Vector<Bits<T>, W>{}), true;
+    if constexpr (W > 16) return with_lanes<W / 2>(n, f); else return false;
   }
 
   static unsigned copy(const T* from, i64 step, i64 n, i64 rows, i64 row_step, L* to, i64 to_step) {
     if constexpr (!kFloat<T>) {
+      if constexpr (sizeof(L) == sizeof(T)) {
+        if (step == 2) return copy_rows<2>(from, 2, n, rows, row_step, to, to_step);
+        if (step == 3) return copy_rows<3>(from, 3, n, rows, row_step, to, to_step);
+      }
       for (i64 r = 0; r < rows; ++r, from += row_step, to += to_step) {
         if (step == 1)
           for (i64 i = 0; i < n; ++i) to[i] = to_lane(from[i]);

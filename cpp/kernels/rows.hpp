@@ -160,6 +160,12 @@ class Rows {
   void few_channels(const Lane* const* sources, const i64* mark, int k, i64 n, i64 stride, Dst dst, bool ahead) {
     const i64 inner = pb_.inner, zero = 0;
     const Lane* src[kGroup];
+    if constexpr (F::kGroups) {
+      if (last_.stride == 2 && last_.window == 2 && last_.step == 1) {
+        for (int r = 0; 2 * r < k; ++r) src[r] = sources[2 * r];
+        if (family_.across_groups(src, k / 2, n, inner, dst, ahead ? near_ : 0)) return;
+      }
+    }
     for (i64 o = 0; o < n; o += together_) {
       const i64 many = min_of(together_, n - o);
       for (int s = 0; s < k; ++s) src[s] = sources[s] + o * stride;

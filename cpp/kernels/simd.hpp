@@ -382,46 +382,6 @@ inline __attribute__((always_inline)) void cover(i64 n, bool again, F&& f) {
     });
 }
 
-// Puts n groups of `size` lanes, `pitch` apart, one behind the other; `to` may be `from`. May read a vector beyond the last.
-// pitch >= 2 * size, so that a write that is too long spoils nothing that is still to be read.
-template <class L>
-__attribute__((noinline)) void pick_groups(const L* from, i64 n, i64 size, i64 pitch, L* to) {
-  constexpr i64 item = sizeof(L);
-  const i64 bytes = size * item;
-  i64 i = 0;
-  auto last_for = [&](i64 width) { return n - (width + bytes - 1) / bytes; };  // where so many bytes can be written
-  auto copy = [&]<class Word>(Word word) __attribute__((always_inline)) {
-    for (const i64 last = last_for(sizeof word); i <= last; ++i) {
-      __builtin_memcpy(&word, from + i * pitch, sizeof word);
-      __builtin_memcpy(to + i * size, &word, sizeof word);
-    }
-  };
-  // Several groups of one vector at once, where it holds them.
-  [[maybe_unused]] auto shuffle = [&]<class V, class Index>(V, Index, auto&& shuffled) __attribute__((always_inline)) {
-    constexpr i64 width = sizeof(V), places = width / static_cast<i64>(sizeof(Index)), part = sizeof(Index);
-    const i64 many = (width - bytes) / (pitch * item) + 1;
-    if (bytes > width || many < 2 || many * pitch * item < width) return;
-    Index order[places] = {};
-    for (i64 g = 0; g < many; ++g)
-      for (i64 l = 0; l < bytes / part; ++l) order[g * bytes / part + l] = static_cast<Index>(g * pitch * item / part + l);
-    const V index = load<V>(order);
-    for (const i64 last = last_for(width); i <= last; i += many) store(to + i * size, shuffled(load<V>(from + i * pitch), index));
-  };
-#if defined(__AVX512F__)
-  if constexpr (item == 4)
-    shuffle(__m512i{}, std::int32_t{}, [](__m512i v, __m512i index) { return _mm512_maskz_permutexvar_epi32(0xffff, index, v); });
-#endif
-#if defined(__AVX2__)
-  if constexpr (item <= 2) shuffle(__m128i{}, std::int8_t{}, [](__m128i v, __m128i index) { return _mm_shuffle_epi8(v, index); });
-#endif
-  if (bytes <= 4) copy(std::uint32_t{});
-  else if (bytes <= 8) copy(u64{});
-  else if (bytes <= 16) copy(Vector<u64, 16>{});
-  else if (bytes <= 32) copy(Vector<u64, 32>{});
-  else if (bytes <= 64) copy(Vector<u64, 64>{});
-  for (; i < n; ++i) __builtin_memmove(to + i * size, from + i * pitch, static_cast<u64>(bytes));
-}
-
 // Bump allocator over one block of scratch; with a null base it only counts.
 struct Scratch {
   char* base;

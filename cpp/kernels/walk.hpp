@@ -24,6 +24,8 @@
 //   kPairs                whether windows of two columns that step by two may be taken columns first without a row between; then also
 //   takes_pairs()         whether that is so for what was looked at, and
 //   across_pairs(...)     dst[i] = combination of elements 2*i and 2*i + 1 of each row
+//   kGroups               whether the same may be for groups of bytes (groups.hpp); then also
+//   across_groups(...)    that, and whether it was done
 // A mark goes with every source and row: the offset that it adds (used by families that keep positions).
 #pragma once
 
@@ -52,6 +54,12 @@ inline Lines result_lines(const Problem& pb, i64 count, i64 from, i64 to) { retu
 template <class L>
 inline __attribute__((always_inline)) bool go_past(const Lines& lines, const L* p, i64 n) {
   return whole_lines(lines.past, p, lines.count > 1 ? n | lines.to : n);
+}
+
+// Asks for memory `ahead` of p, from where a vector is about to be read.
+template <class V, class L>
+inline __attribute__((always_inline)) void ask_ahead(const L* p, i64 ahead) {
+  if (ahead == kInTurns) fetch_in_turns<V>(p); else if (ahead != 0) __builtin_prefetch(p + ahead);
 }
 
 // Which sources' memory is asked for in advance, a vector of S-th elements each: the first and the last, where that is another
