@@ -120,9 +120,10 @@ Kernel::Kernel(KernelSpec spec) : spec_(std::move(spec)) {
   if (pb_.op == Op::median) plan_median(pb_);
   if (pb_.op == Op::blur) plan_blur(pb_, spec_.filters, tables_, filters_);
   if (!fold(pb_, forward_pb_, forward_batch_)) forward_pb_ = pb_;
+  if (!plan_positions(pb_, offsets_pb_)) offsets_pb_ = forward_pb_;
   const Kernels& isa = active_kernels();
   values_ = {&forward_pb_, isa.forward(pb_, false)};
-  offsets_ = {&forward_pb_, isa.forward(pb_, true)};
+  offsets_ = {&offsets_pb_, isa.forward(pb_, true)};
   select_ = {&pb_, isa.backward_select(pb_)};
   select_signed_ = {&pb_, isa.backward_select_signed(pb_)};
   linear_ = {&pb_, isa.backward_linear(pb_)};

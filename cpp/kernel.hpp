@@ -56,7 +56,7 @@ class Kernel {
   void run(Pass pass, const char* what, const Call& call, int threads) const;
 
   KernelSpec spec_;
-  Problem pb_{}, forward_pb_{};       // gradients, and forward passes
+  Problem pb_{}, forward_pb_{}, offsets_pb_{};  // gradients, and forward passes without and with offsets
   Problem beside_pb_{}, together_{};  // the first and what is made of it where small planes are pooled side by side
   std::vector<BatchAxis> forward_batch_;
   BatchAxis together_batch_{};

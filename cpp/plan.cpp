@@ -227,7 +227,8 @@ bool plan_tall(Problem& pb, i64 item) {
 // Windows of many rows that share few of them, on rows that are dense: see blocks.hpp.
 bool whole_rows(const Problem& pb) {
   const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
-  if (pb.n_axes != 2 || pb.split != 0 || outer.step != 1 || last.step != 1 || outer.radix < 6) return false;
+  if (pb.n_axes != 2 || pb.split != 0 || outer.step != 1 || last.step != 1) return false;
+  if (outer.radix < 6 && (outer.radix < 4 || outer.ring > 0 || outer.radix * last.radix <= kGroup)) return false;
   if (pb.inner_stride != 1 || last.stride_in != pb.inner) return false;
   auto shares_little = [](const Axis& axis) { return axis.radix <= 2 * axis.size_in / std::max<i64>(axis.n_out, 1) + 1; };
   return shares_little(outer) && shares_little(last);
@@ -244,7 +245,7 @@ i64 whole_plane(const Problem& pb) {
   return pb.in_plane;
 }
 
-void plan_forward(Problem& pb) {
+void plan_forward(Problem& pb, bool in_blocks) {
   const i64 item = partial_bytes(pb);
   const int depth = pb.n_axes - 1;
   auto bytes = [&](i64 elements) { return elements > kLargest / 64 ? kLargest : elements * item; };
@@ -263,7 +264,7 @@ void plan_forward(Problem& pb) {
   pb.strip = pb.slots = pb.tall = 0;
   pb.fold.count = pb.group = 1;
   const bool slow = walks_only(pb);
-  pb.blocks = !slow && whole_rows(pb);
+  pb.blocks = in_blocks && !slow && whole_rows(pb);
   pb.whole = whole_plane(pb);
   if (pb.whole) pb.split = 0;
   if (!slow && !pb.blocks && !pb.whole && (plan_tall(pb, item) || plan_direct(pb, item))) return;
@@ -371,6 +372,13 @@ bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch) {
   return true;
 }
 
+bool plan_positions(const Problem& pb, Problem& positions) {
+  if (!pb.blocks || pb.units == 0) return false;
+  positions = pb;
+  plan_forward(positions, false);
+  return positions.strip > 0;
+}
+
 i64 set_streams_from(i64 bytes) { return streams_from().exchange(bytes); }
 
 void plan(Problem& pb) {
@@ -430,7 +438,7 @@ void plan(Problem& pb) {
   const i64 read = pb.planes * pb.in_plane * dtype_bytes(pb.in), written = pb.planes * pb.out_plane * dtype_bytes(pb.out);
   pb.streams = read + written > streams_from().load(std::memory_order_relaxed);
   pb.linear = pb.streams && is_dense(pb);
-  plan_forward(pb);
+  plan_forward(pb, true);
   if (pb.n_axes > 1 && (pb.n_axes > 2 ? pb.slice.strip : pb.strip) != pb.axes[pb.n_axes - 1].n_out) pb.linear = false;
   plan_backward(pb);
   if (empty) pb.units = 0;

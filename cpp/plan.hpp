@@ -15,6 +15,10 @@ void plan(Problem& pb);
 // `batch` must outlive what is put in `folded`.
 bool fold(const Problem& pb, Problem& folded, std::vector<BatchAxis>& batch);
 
+// The forward pass of a planned problem that keeps positions, which blocks.hpp does not, where it is to be cut in another way: whether
+// it is.
+bool plan_positions(const Problem& pb, Problem& positions);
+
 // Small planes as channels of fewer (see Beside): `given` is `pb` before it was planned. Whether it pays; then `together`, whose
 // batch is `batch`, is planned too, and what `beside` says of it.
 bool lay_beside(const Problem& given, const Problem& pb, Problem& together, BatchAxis& batch, Beside& beside);

@@ -1111,6 +1111,50 @@ def test_many_short_rows(window, stride, padding, shape, dtype, op):
             np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize(
+    "window,stride,padding",
+    [
+        (3, 3, 0),
+        (4, 4, 1),
+        (2, 3, 0),
+        (3, (1, 4), 1),
+        (5, 3, 2),
+        (5, 5, 0),
+        (7, 4, 3),
+        ((8, 9), 8, 2),
+        ((2, 16), (2, 16), 0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(3, 40, 37), (1, 17, 130), (2, 33, 1300)], ids=str)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("op", ["max", "min", "avg", "sum"])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_windows_that_step_far(window, stride, padding, shape, dtype, op):
+    """Windows along a row that step by three or more: results, and where the greatest lie, are the definition's."""
+    rng = np.random.default_rng(31)
+    bits = dtype if dtype != "bfloat16" else pytest.importorskip("ml_dtypes").bfloat16
+    x = rng.integers(0 if dtype == "uint8" else -4, 5, shape).astype(bits)
+    if op in ("max", "min") and np.dtype(bits).kind not in "iu":
+        x[rng.random(shape) < 0.02] = np.nan
+        x[rng.random(shape) < 0.2] = -0.0
+    if (op, dtype) == ("sum", "uint8"):
+        x //= 9
+    window = window if isinstance(window, tuple) else (window,) * 2
+    options = {"axes": (1, 2), "stride": stride, "padding": padding}
+    found, wanted = (pw.pool(x, op, window, backend=name, **options) for name in ("cpu", "generic"))
+    if op == "avg" and np.dtype(bits).kind not in "iu":
+        tol = {"float64": 1e-15, "float32": 2e-7, "float16": 6e-4, "bfloat16": 4e-3}[dtype]
+        np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=tol, atol=tol)
+        return
+    np.testing.assert_array_equal(found.astype(float), wanted.astype(float))
+    if op in ("max", "min"):
+        np.testing.assert_array_equal(np.signbit(found.astype(float)), np.signbit(wanted.astype(float)))
+    if op == "max":
+        found, wanted = (pw.max_pool_with_indices(x, window, backend=name, **options)[1] for name in ("cpu", "generic"))
+        np.testing.assert_array_equal(found, wanted)
+
+
 STREAMED = [
     ((3, 5, 37, 41), (2, 3), (2, 2), 2, 0),
     ((3, 5, 64, 64), (2, 3), (2, 2), 2, 0),
@@ -1119,6 +1163,7 @@ STREAMED = [
     ((2, 9, 56, 56), (2, 3), (5, 5), 1, 2),
     ((2, 300, 7, 7), (2, 3), (3, 3), 1, 1),
     ((2, 70, 16, 16), (2, 3), (3, 3), 2, 1),
+    ((2, 5, 60, 192), (2, 3), (3, 3), 3, 0),
     ((2, 29, 32, 64), (1, 2), (3, 3), 2, 1),
     ((2, 29, 32, 64), (1, 2), (2, 2), 2, 0),
     ((2, 12, 32, 16), (1, 2), (3, 3), 1, 1),

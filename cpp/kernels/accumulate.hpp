@@ -496,6 +496,8 @@ struct SumFamily {
   static constexpr bool kVectors = sizeof(Acc) <= 8;
   static constexpr bool kMayPrepare = true;
   static constexpr i64 kLongWindow = 32;
+  // Where lanes are wide one at a time is as fast.
+  static constexpr i64 kFarthestPick = sizeof(Acc) > 4 && !is_half<T> ? 0 : kVectorBytes / (same<Acc, std::int32_t> ? 8 : 4);
   static constexpr bool kInspects = false, kRepeats = false, kPositions = false, kBands = false;
   // Zero with the sign that leaves a negative zero as it is.
   static Lane nothing() {

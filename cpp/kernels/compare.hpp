@@ -131,6 +131,7 @@ struct CompareFamily {
   // By columns the first of equal elements need not stay: only where all equals have the same bits.
   static constexpr bool kByColumns = !kPositions, kPairs = !kPositions;
   static constexpr bool kRepeats = true;  // an element may be combined twice
+  static constexpr i64 kFarthestPick = 2 * kVectorBytes / sizeof(Lane);
 
   struct Row {
     static constexpr bool runs() { return true; }  // rows that follow each other may be taken as one

@@ -25,11 +25,12 @@ class Rows {
       for (i64 lo = 0; lo < last_.n_out; lo += pb.strip) longest = max_of(longest, span(lo, min_of(lo + pb.strip, last_.n_out)));
       for (i64 r = 0; r < copies; ++r) prepared_[r] = scratch.take<Lane>(longest * pb.inner);
     }
-    // A step for a few channels costs as much as one for a vector of them.
+    // A step for one or a few channels costs as much as one for a vector of them. (By twos one channel is loaded so.)
     const i64 step = last_.stride * pb.inner, step_bytes = step * static_cast<i64>(sizeof(Lane));
-    if (F::kVectors && pb.inner > 1 && last_.stride > 1 && position_stride_ == pb.inner && step_bytes <= 2 * kVectorBytes &&
-        pb.inner * static_cast<i64>(sizeof(Lane)) < kVectorBytes / 2) {
-      together_ = min_of(pb.strip, kTogetherBytes / step_bytes);
+    const bool few = pb.inner > 1 ? last_.stride > 1 && pb.inner * static_cast<i64>(sizeof(Lane)) < kVectorBytes / 2
+                                  : last_.stride > 2 && last_.stride <= F::kFarthestPick;
+    if (F::kVectors && few && position_stride_ == pb.inner && step_bytes <= 2 * kVectorBytes) {
+      together_ = kTogetherBytes / step_bytes;
       neighbours_ = family.take_row(scratch, together_ * step + kVectorBytes);
     }
   }
@@ -120,13 +121,10 @@ class Rows {
         else by_stride(src, mark, k, all, stride, to, one);
       } else if (last_.stride == 1 && position_stride_ == inner) {
         family_.template across<1>(src, mark, k, (b - a) * inner, 1, to, false, lines);
-      } else if (inner == 1) {
+      } else if (inner == 1 && together_ == 0) {
         by_stride(src, mark, k, b - a, stride, to, lines);
       } else if (together_ > 0) {
-        for (i64 l = 0; l < lines.count; ++l) {
-          few_channels(src, mark, k, b - a, stride, to.line(l * lines.to), lines.ahead != 0);
-          for (int s = 0; s < k; ++s) src[s] += lines.from;
-        }
+        few_channels(src, mark, k, b - a, stride, to, lines);
       } else {
         for (i64 l = 0; l < lines.count; ++l) {
           family_.template across<1>(src, mark, k, inner, 1, to.line(l * lines.to), false,
@@ -155,28 +153,35 @@ class Rows {
     family_.template across<0>(src, mark, k, n, stride, dst, false, lines);
   }
 
-  // One row of n outputs of few channels: windows start at every position, of which those that are wanted are picked.
+  // Lines of n outputs of few channels: windows start at every position, of which those that are wanted are picked.
   template <class Dst>
-  void few_channels(const Lane* const* sources, const i64* mark, int k, i64 n, i64 stride, Dst dst, bool ahead) {
-    const i64 inner = pb_.inner, zero = 0;
+  void few_channels(const Lane* const* sources, const i64* mark, int k, i64 n, i64 stride, Dst dst, Lines lines) {
+    const i64 inner = pb_.inner, zero = 0, near = lines.ahead != 0 ? near_ : 0, most = max_of(1, together_ / n);
     const Lane* src[kGroup];
-    if constexpr (F::kGroups) {
-      if (last_.stride == 2 && last_.window == 2 && last_.step == 1) {
-        for (int r = 0; 2 * r < k; ++r) src[r] = sources[2 * r];
-        if (family_.across_groups(src, k / 2, n, inner, dst, ahead ? near_ : 0)) return;
+    for (i64 l = 0, rows; l < lines.count; l += rows) {
+      rows = min_of(most, lines.count - l);
+      const Dst line = dst.line(l * lines.to);
+      if constexpr (F::kGroups) {
+        if (last_.stride == 2 && last_.window == 2 && last_.step == 1) {
+          for (int r = 0; 2 * r < k; ++r) src[r] = sources[2 * r] + l * lines.from;
+          rows = 1;
+          if (family_.across_groups(src, k / 2, n, inner, line, near)) continue;
+        }
       }
-    }
-    for (i64 o = 0; o < n; o += together_) {
-      const i64 many = min_of(together_, n - o);
-      for (int s = 0; s < k; ++s) src[s] = sources[s] + o * stride;
-      family_.template across<1>(src, mark, k, (many - 1) * stride + inner, 1, neighbours_, false,
-                                 Lines{1, 0, 0, ahead ? near_ : 0});
-      const Dst to = dst.at(o * inner);
-      if constexpr (same<Dst, typename F::Row>) {
-        F::pick(neighbours_, many, inner, stride, to);
-      } else {
-        F::pick(neighbours_, many, inner, stride, neighbours_);
-        family_.merge(&neighbours_, &zero, 1, many * inner, to, false);
+      for (i64 o = 0, many; o < n; o += many) {
+        many = min_of(together_, n - o);  // n, of several rows
+        for (int s = 0; s < k; ++s) src[s] = sources[s] + l * lines.from + o * stride;
+        family_.template across<1>(src, mark, k, (many - 1) * stride + inner, 1, neighbours_, false,
+                                   Lines{rows, lines.from, many * stride, rows > 1 ? lines.ahead : near});
+        const Dst to = line.at(o * inner);
+        if constexpr (same<Dst, typename F::Row>) {
+          if (rows == 1 || lines.to == many * inner) F::pick(neighbours_, rows * many, inner, stride, to);
+          else
+            for (i64 r = 0; r < rows; ++r) F::pick(neighbours_.at(r * many * stride), many, inner, stride, to.line(r * lines.to));
+        } else {
+          F::pick(neighbours_, rows * many, inner, stride, neighbours_);
+          family_.merge(&neighbours_, &zero, 1, many * inner, to, false, Lines{rows, many * inner, lines.to});
+        }
       }
     }
   }

@@ -17,6 +17,7 @@
 //   across<S>(...)        dst[i] = combination over sources s of source[s][S*i]
 //   merge(...)            dst[i] = combination over rows r of rows[r][i]
 //   pick(...)             groups of a row's elements, one behind the other (pick_groups)
+//   kFarthestPick         up to how far apart single elements are made with all between them, and picked
 //   kByColumns            whether columns may be combined before rows (direct.hpp); then also
 //   takes_columns()       whether that pays; it is the way then, where nothing that was looked at speaks against it
 //   merge_halves(...)     merge, of every second element of the rows
@@ -39,6 +40,8 @@ namespace {
 // were sources of a line before (0: there are none), and whether results go past the caches (stream.hpp). The processor
 // looks some hundred elements ahead on its own, which hides neither the start of each row nor the work between them.
 constexpr i64 kInTurns = -1 - static_cast<i64>(~0ull >> 1);
+
+constexpr i64 kPicked = 256;
 
 struct Lines {
   i64 count, from, to;
@@ -136,6 +139,12 @@ class Walk {
       }
       prepared_ = scratch.take<Lane>(longest * pb.inner);
       position_stride_ = pb.inner;
+    }
+    if constexpr (F::kRepeats) {  // sums would be added in another order
+      if (pb.inner == 1 && position_stride_ == 1 && last_.stride > 2 && last_.stride <= F::kFarthestPick) {
+        picked_ = min_of(last_.n_out, kPicked);
+        all_ = family.take_row(scratch, picked_ * last_.stride + kVectorBytes);
+      }
     }
   }
 
@@ -343,11 +352,23 @@ class Walk {
       if constexpr (F::kVectors) {
         if (stride == 2) return sources<2>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
       }
+      if (picked_ > 0) return picked(rows, marks, n, start, step, b - a, dst, accumulate);
       sources<0>(rows, marks, n, start, step, last_.window, b - a, stride, dst, accumulate);
     } else {
       for (i64 o = a; o < b; ++o)
         sources<1>(rows, marks, n, start + (o - a) * stride, step, last_.window, pb_.inner, 1, dst.at((o - a) * pb_.inner),
                    accumulate);
+    }
+  }
+
+  // The same where windows start at every position, of which those that are wanted are picked.
+  void picked(const Lane* const* rows, const i64* marks, int n_rows, i64 start, i64 step, i64 n, Row dst, bool accumulate) {
+    const i64 stride = last_.stride, zero = 0;
+    for (i64 o = 0, many; o < n; o += many) {
+      many = min_of(picked_, n - o);
+      sources<1>(rows, marks, n_rows, start + o * stride, step, last_.window, (many - 1) * stride + 1, 1, all_, false);
+      F::pick(all_, many, 1, stride, accumulate ? all_ : dst.at(o));
+      if (accumulate) family_.merge(&all_, &zero, 1, many, dst.at(o), true);
     }
   }
 
@@ -387,6 +408,8 @@ class Walk {
   const Element* ring_base_[kMaxAxes] = {};
   Row spare_[kMaxAxes] = {};
   Row tile_spare_ = {};
+  i64 picked_ = 0;  // outputs that are made at once where they are picked
+  Row all_ = {};    // from these
 };
 
 }  // namespace
