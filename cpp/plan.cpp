@@ -23,7 +23,7 @@ constexpr i64 kLargest = i64{1} << 62;
 // level together with the rows that feed it.
 constexpr i64 kRingBytes = 512 << 10;
 constexpr i64 kTileBytes = 16 << 10;
-constexpr i64 kBackTileBytes = 128 << 10;
+constexpr i64 kBackTileBytes = 512 << 10;  // of doubles that gradients are added up in
 constexpr i64 kStripBytes = 24 << 10;
 constexpr i64 kSliceBytes = 256 << 10;
 constexpr i64 kDirectRows = 64;

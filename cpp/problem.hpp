@@ -300,7 +300,7 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
 }
 
 // Whether a norm is a root of squares in a type whose squares, and quotients, all are doubles.
-[[maybe_unused]] static bool is_euclidean(const Problem& pb) { return pb.op == Op::lp && pb.p == 2 && pb.in != Dtype::f64; }
+[[maybe_unused]] static bool is_euclidean(const Problem& pb) { return pb.op == Op::lp && pb.p == 2; }
 
 [[maybe_unused]] static i64 batch_offset(const Problem& pb, i64 plane) {
   i64 offset = 0;

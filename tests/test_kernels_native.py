@@ -707,8 +707,8 @@ def test_threads_shared_with_torch():
         assert done.stdout.strip() == str(layer == "auto")
 
 
-@pytest.mark.parametrize("window,stride", [(2, 2), (3, 1), (2, 3), (3, 3), (7, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("window,stride", [(2, 2), (3, 1), (2, 3), (3, 3), (5, 4), (7, 1)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_gradients_of_euclidean_norms_of_special_values(window, stride, dtype, last):
@@ -724,8 +724,25 @@ def test_gradients_of_euclidean_norms_of_special_values(window, stride, dtype, l
     y, pullback = pw.vjp(pw.lp_pool, x, (window, window), backend="cpu", **options)
     _, exact = pw.vjp(pw.lp_pool, x.astype(float), (window, window), backend="generic", **options)
     gy = rng.standard_normal(y.shape).astype(dtype)
-    tol = {"float32": 1e-6, "float16": 4e-3}[dtype]
+    tol = {"float64": 1e-13, "float32": 1e-6, "float16": 4e-3}[dtype]
     np.testing.assert_allclose(pullback(gy), exact(gy.astype(float)), rtol=tol, atol=tol * window**2)
+
+
+@pytest.mark.parametrize("window,stride", [(2, 2), (3, 1), (3, 3), (3, 2)])
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_gradients_of_euclidean_norms_keep_in_range(window, stride, last):
+    """float64 whose quotients gy / y would overflow or vanish, beside some that would not."""
+    rng = np.random.default_rng(5)
+    scales = np.array([1.0, 1e-300, 1e300, 1e-150, 1e150, 1e-308])
+    x = rng.standard_normal((6, 12, 13, 3) if last else (6, 3, 12, 13))
+    plane = (slice(None),) + (None,) * 3
+    options = {"stride": stride, "axes": (1, 2) if last else (2, 3)}
+    y, exact = pw.vjp(pw.lp_pool, x, (window, window), backend="generic", **options)
+    gy = rng.standard_normal(y.shape)
+    wanted = exact(gy)
+    for by in (1e-200, 1.0, 1e200, 1e-307):
+        _, pullback = pw.vjp(pw.lp_pool, x * scales[plane], (window, window), backend="cpu", **options)
+        np.testing.assert_allclose(pullback(gy * by), wanted * by, rtol=1e-11, atol=1e-14 * by)
 
 
 @pytest.mark.parametrize(

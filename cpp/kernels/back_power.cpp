@@ -99,6 +99,7 @@ inline i64 lp_backward(const Problem& pb, const Call& call, i64 begin, i64 end, 
 
 UnitFn PW_ISA_NAME(back_power)(const Problem& pb) {
   if (!pb.gather && !(is_euclidean(pb) && in_rows(pb))) return lp_backward;
+  if (pb.in == Dtype::f64) return gather_backward<GatherNorms, double>;
   if (pb.in == Dtype::f32) return gather_backward<GatherNorms, float>;
   return pb.in == Dtype::f16 ? gather_backward<GatherNorms, F16> : gather_backward<GatherNorms, BF16>;
 }

@@ -80,7 +80,27 @@ struct Selection {
     one_by_one(unit, mark, g, at, o_begin, o_end, row0, base);
   }
 
+  // The same where no axis lies before the split: an element that is in the tile is in the right row of it.
+  void one_by_one(const A* g, i64 at, i64 o_begin, i64 o_end, i64 base) const {
+    const Axis& last = pb.axes[pb.n_axes - 1];
+    const u64 count = static_cast<u64>(pb.offset_count), size = static_cast<u64>(n);
+    const Target* targets = pb.targets;
+    A* const to = sums;
+    for (i64 o = o_begin; o < o_end; ++o) {
+      const i64 first = base + window_at(last, o).start * pb.inner;
+      for (i64 c = first; c < first + pb.inner; ++c, ++at, ++g) {
+        const u64 offset = static_cast<u64>(offsets[at]);
+        if (offset >= count) continue;
+        const u64 place = static_cast<u64>(c + targets[offset].shift);
+        if (place < size) to[place] += *g;
+      }
+    }
+  }
+
   void one_by_one(const BackUnit& unit, i64 mark, const A* g, i64 at, i64 o_begin, i64 o_end, i64 row0, i64 base) const {
+    if constexpr (!kSigned) {
+      if (pb.back_split == 0 && pb.n_axes > 1 && pb.targets) return one_by_one(g, at, o_begin, o_end, base);
+    }
     const Axis& last = pb.axes[pb.n_axes - 1];
     const bool last_is_split = pb.back_split == pb.n_axes - 1;
     const u64 rows = static_cast<u64>(unit.hi - unit.lo);

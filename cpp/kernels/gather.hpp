@@ -695,13 +695,14 @@ class GatherChosen : GatherRows {
 // stretch of columns that stays in the first-level cache at a time; elements are sums along that.
 //
 // kNorm: lp with p = 2, where each element is sent its share of the window's norm: gy * x / y, added up as gy / y and
-// multiplied by x at the end. Not for float64, where that can leave the range.
+// multiplied by x at the end. Of float64, where that can leave the range, rows that come near its ends are made one by one.
 template <class T, bool kNorm>
 class GatherSums : GatherRows {
   using Lane = Storage<T>;
   using V = Vector<double, kVectorBytes>;
   static constexpr i64 kLanes = kVectorBytes / sizeof(double);
   static constexpr i64 kStretch = 2048;  // doubles
+  using Turn = typename Choose<kNorm, double, Lane>::type;
 
  public:
   GatherSums(const Problem& pb, const Call& call, Scratch& scratch)
@@ -722,7 +723,10 @@ class GatherSums : GatherRows {
     }
     at_once_ = max_of(kStretch / max_of(pb.inner, 1), 2 * kept);
     sent_ = scratch.take<double>((left_ + min_of(n_out, at_once_ + kept) + right_) * pb.inner);
-    if (even_ && s > 2 && pb.inner == 1) turns_ = scratch.take<Lane>(last_.size_in);
+    if (even_ && s > 2 && pb.inner == 1) {
+      turns_ = scratch.take<Turn>(last_.size_in);
+      if constexpr (kNorm) in_place_ = scratch.take<double>(last_.size_in);
+    }
     if (scratch.base) shares(1, one_);
   }
 
@@ -757,27 +761,31 @@ class GatherSums : GatherRows {
       to[o] = shared_ ? whole / static_cast<double>(others * divisor_of(pb_, window_at(last_, o))) : pb_.op == Op::avg ? 1 / pb_.divisor : 1;
   }
 
-  // An infinite element is all of its window's norm.
+  // Infinite elements, of which each is all of its window's norm; or a whole row.
   __attribute__((noinline)) void repair(Lane* to) const {
     const i64 n = last_.size_in * pb_.inner, inner = pb_.inner;
     const Lane* x = x_of(to);
     auto infinite = [](Lane v) {
-      if constexpr (same<T, float>) return (__builtin_bit_cast(std::uint32_t, v) & 0x7fffffffu) == 0x7f800000u;
+      if constexpr (same<T, double>) return (__builtin_bit_cast(u64, v) & ~(1ull << 63)) == 0x7ff0000000000000ull;
+      else if constexpr (same<T, float>) return (__builtin_bit_cast(std::uint32_t, v) & 0x7fffffffu) == 0x7f800000u;
       else return (v & 0x7fff) == T::kInfinity;
     };
-    int any = 0;
+    int any = out_of_range_;
     for (i64 i = 0; i < n; ++i) any |= infinite(x[i]);
     if (!any) return;
     for (i64 i = 0; i < n; ++i) {
-      if (!infinite(x[i])) continue;
+      const bool whole = infinite(x[i]);
+      if (!whole && !out_of_range_) continue;
       const Span seen = cover_[pb_.n_axes - 1][i / inner];
-      const double sign = wide<double>(x + i) > 0 ? 1 : -1;
+      const double element = wide<double>(x + i);
       double total = 0;
       for (int r = 0; r < rows_; ++r)
         for (i64 o = seen.begin; o < seen.end; ++o) {
           const Lane* g = rows_of_g_[r] + o * inner + i % inner;
           const double norm = wide<double>(y_of(g)), term = wide<double>(g) * share_[o] * (weighted_ ? weights_[r] : 1);
-          total += norm != norm ? norm : sign * term;
+          if (norm != norm) total += norm;
+          else if (whole) total += element > 0 ? term : -term;
+          else total += element == 0 || norm == 0 ? term * 0 : term * (element / norm);
         }
       to[i] = narrowed(total);
     }
@@ -787,6 +795,7 @@ class GatherSums : GatherRows {
     const i64 inner = pb_.inner, n_out = last_.n_out, size = last_.size_in, s = last_.stride;
     const Span* columns = cover_[pb_.n_axes - 1];
     origin_ = -left_;
+    out_of_range_ = false;
     for (i64 e = 0; e < left_ * inner; ++e) sent_[e] = 0;
     for (i64 o = 0, p = 0, next, end; p < size; o = next, p = end) {
       next = min_of(n_out, o + at_once_);
@@ -879,9 +888,18 @@ class GatherSums : GatherRows {
       add_two(begin / 2, (end - begin) / 2, to + begin);
       if ((end - begin) % 2 != 0) add_along(sent(end / 2 + taps_[0].first), taps_[0].count, 1, to + end - 1, row);
     } else {
-      const i64 n = kNorm ? 0 : (end - begin) / s;  // of norms one by one: their elements are at hand only in their place
-      for (i64 r = 0; n > 0 && r < s; ++r) add_along(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n, Lines{1, 0, 0});
-      by_turns(turns_, n, n, s, to + begin);
+      const i64 n = (end - begin) / s;
+      // Elements of norms are at hand only in their place.
+      for (i64 r = 0; r < s; ++r) add_along<kNorm>(sent(begin / s + taps_[r].first), taps_[r].count, n, turns_ + r * n, Lines{1, 0, 0});
+      if constexpr (kNorm) {
+        by_turns(turns_, n, n, s, in_place_);
+        Lane* at = to + begin;
+        sweep<double, true>(n * s, true, [&]<class W>(i64 i, auto lanes) __attribute__((always_inline)) {
+          store(at + i, narrowed(times(load<W>(in_place_ + i, lanes), wide<W>(x_of(at + i), lanes))), lanes);
+        });
+      } else {
+        by_turns(turns_, n, n, s, to + begin);
+      }
       for (i64 p = begin + n * s; p < end; ++p) {
         const Taps& taps = taps_[(p - begin) % s];
         add_along(sent(p / s + taps.first), taps.count, 1, to + p, row);
@@ -899,25 +917,29 @@ class GatherSums : GatherRows {
     }
   }
 
-  // n elements of each line: each the sum of k outputs, one position apart.
-  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Lane* to, Lines lines) const {
+  // n elements of each line: each the sum of k outputs, one position apart; the sums themselves where kRaw.
+  template <bool kRaw = false, class Out>
+  __attribute__((noinline)) void add_along(const double* from, i64 k, i64 n, Out* to, Lines lines) const {
     const i64 pitch = pb_.inner, far = far_to_;
+    auto made = [&](auto total, const Out* at) __attribute__((always_inline)) {
+      if constexpr (kRaw) return total; else return received(total, at);
+    };
     for (i64 l = 0; l < lines.count; ++l, from += lines.from, to += lines.to) {
       const bool past = whole_lines(lines.past, to, n);
       if (in_blocks<kLanes>(n, [&]<int U>(i64 i) __attribute__((always_inline)) {
             V total[U];
             if (U > 1 && !past) ask_for<U * kLanes>(to + far + i);
             add<V, U>(from + i, pitch, k, total);
-            Like<Lane, V, double> narrow[U];
+            Like<Out, V, double> narrow[U];
 #pragma GCC unroll 4
-            for (int u = 0; u < U; ++u) narrow[u] = received(total[u], to + i + u * kLanes);
-            put_all<Lane, U>(to + i, narrow, past);
+            for (int u = 0; u < U; ++u) narrow[u] = made(total[u], to + i + u * kLanes);
+            put_all<Out, U>(to + i, narrow, past);
           }))
         continue;
       for (i64 i = 0; i < n; ++i) {
         double total[1];
         add<double, 1>(from + i, pitch, k, total);
-        to[i] = received(total[0], to + i);
+        to[i] = made(total[0], to + i);
       }
     }
   }
@@ -952,14 +974,23 @@ class GatherSums : GatherRows {
     }
   }
 
-  template <class W, int S = 1>
-  static inline __attribute__((always_inline)) W wide(const Lane* p) {
+  template <class W, int S = 1, class Lanes = All>
+  static inline __attribute__((always_inline)) W wide(const Lane* p, Lanes lanes = {}) {
     using N = Like<Lane, W, double>;
-    if constexpr (same<T, double>) return load_strided<S, W>(p); else return widen_lanes<T, W, double>(load_strided<S, N>(p));
+    if constexpr (same<T, double>) return load_strided<S, W>(p, lanes); else return widen_lanes<T, W, double>(load_strided<S, N>(p, lanes));
   }
 
   const Lane* y_of(const Lane* g) const { return y_ + (g - g_); }
   const Lane* x_of(const Lane* gx) const { return x_ + (gx - gx_); }
+
+  // Whether a number is so large or small that its quotients may leave the range of float64.
+  template <class W>
+  static inline __attribute__((always_inline)) bool is_far(W v) {
+    constexpr double least = 0x1p-400, most = 0x1p400;
+    const W size = v < 0 ? -v : v;
+    if constexpr (same<W, double>) return !(v == 0 || (size >= least && size <= most));
+    else return any_bit(~((v == 0) | ((size >= least) & (size <= most))));
+  }
 
   // What outputs send to each element before it is shared.
   template <class W>
@@ -967,6 +998,7 @@ class GatherSums : GatherRows {
     const W term = wide<W>(g);
     if constexpr (kNorm) {
       const W norm = wide<W>(y_of(g));
+      if constexpr (same<T, double>) out_of_range_ |= is_far(term) || is_far(norm);
       if constexpr (same<W, double>) return norm == 0 ? term * 0 : term / norm;
       else return (norm == 0 ? term * 0 : term) / (norm == 0 ? norm + 1 : norm);
     }
@@ -1000,7 +1032,8 @@ class GatherSums : GatherRows {
   Taps* taps_;
   i64 residues_ = 0, left_ = 0, right_ = 0;
   i64 at_once_;  // outputs
-  Lane* turns_ = nullptr;
+  mutable bool out_of_range_ = false;  // whether a row's sums are not to be trusted
+  Turn *turns_ = nullptr, *in_place_ = nullptr;  // residues one behind the other, and by turns
   const double* share_ = nullptr;
   bool weighted_ = false;  // whether lines are shared by different numbers
   double weights_[kMostTerms];

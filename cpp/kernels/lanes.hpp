@@ -150,6 +150,7 @@ inline __attribute__((always_inline)) auto halves_of(U floats) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(U) == 64) return _mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)v);
     if constexpr (sizeof(U) == 32) return _mm256_cvtepi32_epi16((__m256i)v);
+    if constexpr (sizeof(U) == 16) return _mm_cvtepi32_epi16((__m128i)v);
 #else
     if constexpr (sizeof(U) == 32) return _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
     if constexpr (sizeof(U) == 16) return _mm_packus_epi32((__m128i)v, (__m128i)v);
@@ -163,10 +164,13 @@ template <class T, class V, class Acc>
 inline __attribute__((always_inline)) Like<Storage<T>, V, Acc> narrow_lanes(V v) {
   using N = Like<Storage<T>, V, Acc>;
   if constexpr (same<V, Acc>) {
+#if defined(__AVX2__)
+    if constexpr (is_half<T> && same<Acc, float>) return static_cast<N>(_mm_cvtsi128_si32((__m128i)halves_of<T>(_mm_set_ss(v))));
+#endif
     if constexpr (is_half<T>) return T::round(v).bits; else return static_cast<N>(v);
   } else {
 #if defined(__AVX2__)
-    if constexpr (is_half<T> && sizeof(V) == kVectorBytes) {
+    if constexpr (is_half<T> && (same<Acc, float> || sizeof(V) == kVectorBytes)) {
       auto halves = [&]() __attribute__((always_inline)) {
         if constexpr (same<Acc, float>) return halves_of<T>(v);
 #if defined(__AVX512F__)

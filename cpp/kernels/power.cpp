@@ -83,7 +83,7 @@ inline i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, c
 }  // namespace
 
 UnitFn PW_ISA_NAME(power)(const Problem& pb) {
-  if (!is_euclidean(pb)) return lp_forward;
+  if (!is_euclidean(pb) || pb.in == Dtype::f64) return lp_forward;
   return pb.in == Dtype::f32 ? root_of_floats : root_forward<Copied, Term::power>;
 }
 
