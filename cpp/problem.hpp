@@ -18,6 +18,7 @@ inline constexpr int kMaxAxes = 16;
 inline constexpr int kGroup = 16;       // sources combined in one pass over a row
 inline constexpr int kFewSources = 8;   // positions of a long window's last axis that are combined as they are (tall.hpp)
 inline constexpr int kMostTerms = 32;   // windows that see one element (gather.hpp)
+inline constexpr i64 kMostParted = i64{1} << 30;  // elements whose sum is made in two parts (Parted)
 inline constexpr i64 kLongestTable = 4096;  // entries of a table by offset
 
 enum class Op { max, min, avg, sum, lp, median, blur };
@@ -282,9 +283,10 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
   return true;
 }
 
-// Sums of 64-bit integers have no vectors: one walk is enough for them.
+// Sums in 128 bits have no vectors: one walk is enough for them. (Those of int64 as such are made in two parts.)
 [[maybe_unused]] static bool walks_only(const Problem& pb) {
-  return (pb.op == Op::avg || pb.op == Op::sum) && (pb.in == Dtype::i64 || pb.in == Dtype::u64);
+  if (pb.op != Op::avg && pb.op != Op::sum) return false;
+  return pb.in == Dtype::u64 || (pb.in == Dtype::i64 && (pb.out != pb.in || pb.offset_count > kMostParted));
 }
 
 // The last two axes of more, as SlicePlan cuts them.

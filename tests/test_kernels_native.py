@@ -1037,14 +1037,14 @@ def test_averages_of_integers_round_to_even(dtype, count):
     "shape,axes", [((3, 20, 37), (1, 2)), ((2, 11, 23, 3), (1, 2)), ((300, 7, 7), (1, 2))], ids=str
 )
 @pytest.mark.parametrize("window,stride", [((2, 2), 2), ((3, 3), 1), ((3, 4), 2)])
-@pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "uint32"])
+@pytest.mark.parametrize("dtype", ["int16", "int32", "int64", "uint16", "uint32"])
 def test_sums_of_integers_fit_or_are_refused(shape, axes, window, stride, dtype):
     """What does not fit is an error wherever it is, and never a wrong number; one less than that fits."""
     options = {"axes": axes, "stride": stride, "backend": "cpu"}
     rng = np.random.default_rng(17)
     limits = np.iinfo(dtype)
     x = rng.integers(limits.min // 16, limits.max // 16, shape, dtype=dtype)
-    wide_sums = pw.sum_pool(x.astype("int64"), window, **options)
+    wide_sums = pw.sum_pool(x.astype("int64"), window, backend="generic", axes=axes, stride=stride)
     np.testing.assert_array_equal(pw.sum_pool(x, window, **options), wide_sums)
     beyond = [(limits.max, 1)] + [(limits.min, -1)] * (limits.min < 0)
     for row, column in ((0, 0), (wide_sums.shape[1] - 1, wide_sums.shape[2] - 1)):
@@ -1056,6 +1056,21 @@ def test_sums_of_integers_fit_or_are_refused(shape, axes, window, stride, dtype)
             x[-1, row * stride, column * stride] += step
             with pytest.raises(ValueError, match="does not fit"):
                 pw.sum_pool(x, window, **options)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 37), (300, 7, 7), (1, 33, 41)], ids=str)
+@pytest.mark.parametrize("window,stride", [((2, 2), 2), ((3, 3), 1), ((3, 4), (2, 3)), ((17, 18), 1)], ids=str)
+@pytest.mark.parametrize("largest", [2**20, 2**45, 2**60, 2**63], ids=hex)
+def test_averages_of_int64_are_exact(shape, window, stride, largest):
+    """Whether quotients are made in double, of parts of sums, or again with care."""
+    if window[0] > shape[1]:
+        return
+    rng = np.random.default_rng(19)
+    x = rng.integers(-largest, largest - 1, shape, dtype="int64", endpoint=True)
+    x[:, ::3, ::2] %= 5
+    options = {"axes": (1, 2), "stride": stride}
+    found, wanted = (pw.avg_pool(x, window, backend=name, **options) for name in ("cpu", "generic"))
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 37), (3, 90, 6)], ids=str)

@@ -166,7 +166,7 @@ struct PairOf {
     static inline __attribute__((always_inline)) State every_other_of(State a, State b) {
       return {every_other<Odd, Acc>(a.high, b.high), every_other<Odd, Acc>(a.low, b.low)};
     }
-    static inline __attribute__((always_inline)) State from(V x) { return {x, Way::low_of(x)}; }
+    static inline __attribute__((always_inline)) State from(V x) { return {Way::high_of(x), Way::low_of(x)}; }
     template <int S = 1, class Lanes = All>
     static inline __attribute__((always_inline)) State from(Row r, i64 i, Lanes lanes = {}) {
       return {load_strided<S, V>(r.high + S * i, lanes), load_strided<S, V>(r.low + S * i, lanes)};
@@ -195,6 +195,8 @@ struct Compensated {
   template <class V>
   static inline __attribute__((always_inline)) V nothing() { return V{}; }
   template <class V>
+  static inline __attribute__((always_inline)) V high_of(V x) { return x; }
+  template <class V>
   static inline __attribute__((always_inline)) V low_of(V) { return V{}; }
   template <class V>
   static inline __attribute__((always_inline)) void add(V& high, V& low, V x) {
@@ -215,6 +217,39 @@ struct Compensated {
 };
 using PairSum = PairOf<Compensated>;
 
+// A sum of int64 as two, of the upper and of the lower halves, which do not overflow. Results are made of what fits: quotients of
+// sums below 2^50, which double holds; others are to be made again.
+struct Parted {
+  using Acc = i64;
+  static constexpr i64 kLower = 0xffffffff;
+  template <class V>
+  static inline __attribute__((always_inline)) V nothing() { return V{}; }
+  template <class V>
+  static inline __attribute__((always_inline)) V high_of(V x) { return x >> 32; }
+  template <class V>
+  static inline __attribute__((always_inline)) V low_of(V x) { return x & kLower; }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x) { add(high, low, high_of(x), low_of(x)); }
+  template <class V>
+  static inline __attribute__((always_inline)) void add(V& high, V& low, V x_high, V x_low) {
+    high += x_high;
+    low += x_low;
+  }
+  template <class T, class V, class Dst, class Lanes>
+  static inline __attribute__((always_inline)) V result(V high, V low, Dst r, i64 i, Lanes lanes, bool& wrong) {
+    using U = Like<u64, V, i64>;
+    const V top = high + (low >> 32), value = (V)((U)top << 32 | (U)(low & kLower));
+    const auto scale = r.template scales<V>(i, lanes);
+    const auto there = scale != 0;  // lanes that are not loaded are zero
+    const bool divides = any_bit((scale != 1) & there);
+    const i64 most = i64{1} << (divides ? 18 : 31);
+    wrong = any_bit(((top >= most) | (top < -most)) & there);
+    if (!divides) return value;
+    return rounded_to_whole(whole_to_double(value) / scale);
+  }
+};
+using PartedSum = PairOf<Parted>;
+
 #if defined(__AVX512F__)
 // A sum of half types in float, rounded up and rounded down: what lies between is exact. Almost always both are the same, as 24
 // bits hold a few elements of 8 or 11, or become the same when they are rounded to 8 or 11 again. Half the work of doubles.
@@ -222,6 +257,8 @@ struct Enclosed {
   using Acc = float;
   template <class V>
   static inline __attribute__((always_inline)) V nothing() { return -V{}; }
+  template <class V>
+  static inline __attribute__((always_inline)) V high_of(V x) { return x; }
   template <class V>
   static inline __attribute__((always_inline)) V low_of(V x) { return x; }
   template <class V>
@@ -828,14 +865,13 @@ void for_each_run(const Problem& pb, const i64* fixed, i64 lo, i64 hi, Visit&& v
   }
 }
 
-// Calls visit(element, as double) for every element of the window of element k of a run, in scan order; x is the
-// start of the plane, or of all where elements are planes. For the few windows that are computed again with more care.
+// Calls visit(where in x) for every element of the window of element k of a run, in scan order; x is the start of the plane, or
+// of all where elements are planes. For the few windows that are computed again with more care.
 template <class Visit>
-void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, Visit&& visit) {
+void for_each_place(const Problem& pb, const Run& run, i64 k, Visit&& visit) {
   Window w[kMaxAxes];
   i64 j[kMaxAxes] = {};
   const int depth = pb.n_axes - 1;
-  const WidenFn widen = widen_for(pb.in);
   i64 base = 0;
   if (run.plane >= 0) {
     base = batch_offset(pb, run.plane + k);
@@ -846,13 +882,22 @@ void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, V
   for (i64 fold = 0; fold < pb.fold.count;) {
     i64 at = base + fold * pb.fold.stride + k % pb.inner * pb.inner_stride;
     for (int a = 0; a <= depth; ++a) at += (w[a].start + pb.axes[a].step * j[a]) * pb.axes[a].stride_in;
-    double v;
-    widen(static_cast<const char*>(x) + at * dtype_bytes(pb.in), 1, &v);
-    visit(v);
+    visit(at);
     int a = depth;
     while (a >= 0 && ++j[a] == w[a].count) j[a--] = 0;
     if (a < 0) ++fold;
   }
+}
+
+// The same for floats, visit(element, as double).
+template <class Visit>
+void for_each_element(const Problem& pb, const void* x, const Run& run, i64 k, Visit&& visit) {
+  const WidenFn widen = widen_for(pb.in);
+  for_each_place(pb, run, k, [&](i64 at) {
+    double v;
+    widen(static_cast<const char*>(x) + at * dtype_bytes(pb.in), 1, &v);
+    visit(v);
+  });
 }
 
 // finish(x of the plane, run, partial results of the run, y of the run) turns partial results into outputs, and

@@ -23,6 +23,16 @@ Acc divide_to_even(Acc sum, i64 divisor) {
 }
 
 // Integers: the sum is exact; only the last step rounds, and a result that does not fit is reported, never wrapped.
+template <class Out, class Acc>
+Out finished_integer(const Problem& pb, const Run& run, Acc sum, bool& fits) {
+  constexpr bool has_sign = Out(-1) < Out(0);
+  constexpr i128 largest = ((i128)1 << (8 * sizeof(Out) - has_sign)) - 1, smallest = has_sign ? -largest - 1 : 0;
+  const i64 divisor = pb.op == Op::sum ? 1 : pb.divisor != 0 ? static_cast<i64>(pb.divisor) : run.divisor;
+  const Acc value = divisor == 1 ? sum : divide_to_even(sum, divisor);
+  fits &= value >= smallest && value <= largest;
+  return static_cast<Out>(value);
+}
+
 template <class Acc, class Out>
 void finish_integers(const Problem& pb, const Run& run, const Acc* sum, void* to, int* overflow) {
   Out* y = static_cast<Out*>(to);
@@ -30,15 +40,8 @@ void finish_integers(const Problem& pb, const Run& run, const Acc* sum, void* to
     const double divisor = float_divisor(pb, run);
     for (i64 i = 0; i < run.n; ++i) y[i] = static_cast<Out>(static_cast<double>(sum[i]) / divisor);
   } else {
-    constexpr bool has_sign = Out(-1) < Out(0);
-    constexpr i128 largest = ((i128)1 << (8 * sizeof(Out) - has_sign)) - 1, smallest = has_sign ? -largest - 1 : 0;
-    const i64 divisor = pb.op == Op::sum ? 1 : pb.divisor != 0 ? static_cast<i64>(pb.divisor) : run.divisor;
     bool fits = true;
-    for (i64 i = 0; i < run.n; ++i) {
-      const Acc value = divisor == 1 ? sum[i] : divide_to_even(sum[i], divisor);
-      fits &= value >= smallest && value <= largest;
-      y[i] = static_cast<Out>(value);
-    }
+    for (i64 i = 0; i < run.n; ++i) y[i] = finished_integer<Out>(pb, run, sum[i], fits);
     if (!fits) __atomic_store_n(overflow, 1, __ATOMIC_RELAXED);
   }
 }
@@ -77,6 +80,23 @@ i64 sum_wholes(const Problem& pb, const Call& call, i64 begin, i64 end, char* me
       pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); });
 }
 
+// The same of int64, where sums that are too large to be divided quickly, or to be results, are made again.
+i64 sum_int64(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
+  if (!pb.strip) return sum_integers<i128>(pb, call, begin, end, memory);
+  int unsure = 0;
+  return finished_forward<i64, PartedSum, Term::plain, false>(
+      pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); },
+      &unsure, [&](const i64* x, const Run& run, i64* y) {
+        bool fits = true;
+        for (i64 i = 0; i < run.n; ++i) {
+          i128 sum = 0;
+          for_each_place(pb, run, i, [&](i64 at) { sum += x[at]; });
+          y[i] = finished_integer<i64>(pb, run, sum, fits);
+        }
+        if (!fits) __atomic_store_n(call.overflow, 1, __ATOMIC_RELAXED);
+      });
+}
+
 // Averages of 16-bit integers as such. Of few: a quotient of floats; of more: one of doubles.
 template <class T>  // uint16_t, int16_t
 i64 average_shorts(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
@@ -102,8 +122,8 @@ UnitFn average_or_sum_shorts(const Problem& pb) {
 
 UnitFn PW_ISA_NAME(average_integers)(const Problem& pb) {
   switch (pb.in) {
-    case Dtype::u64:
-    case Dtype::i64: return sum_integers<i128>;
+    case Dtype::u64: return sum_integers<i128>;
+    case Dtype::i64: return sum_int64;
     case Dtype::u32: return sum_wholes<std::uint32_t>;
     case Dtype::i32: return sum_wholes<std::int32_t>;
     case Dtype::u16: return average_or_sum_shorts<std::uint16_t>(pb);
