@@ -961,69 +961,119 @@ inline bool is_power_of_two(double v) {
   return whole != 0 && static_cast<double>(whole) == v && (whole & (whole - 1)) == 0;
 }
 
-// What all windows divide by, or 0 where they differ; of one or two axes. `divisor` and `by_rows` are those of finished_forward.
+// What all windows divide by, or 0 where they differ. `divisor` and `by_rows` are those of finished_forward.
 template <class Divisor>
 double one_divisor(const Problem& pb, bool by_rows, Divisor&& divisor) {
-  const Axis &outer = pb.axes[0], &last = pb.axes[pb.n_axes - 1];
+  const int depth = pb.n_axes - 1;
+  const i64 first[kMaxAxes] = {};
   double one = 0;
   bool same_all = true;
-  i64 rows = 0;
+  i64 rows = 1;
   auto next = [](const Axis& axis, i64 o) { return o >= axis.first && o < axis.last ? axis.last : o + 1; };
-  for (i64 o = 0; by_rows && pb.n_axes == 2 && o < outer.n_out && same_all; o = next(outer, o)) {
-    const i64 here = divisor_of(pb, window_at(outer, o));
-    same_all = rows == 0 || here == rows;
-    rows = here;
+  for (int a = 0; by_rows && a < depth; ++a) {
+    const Axis& axis = pb.axes[a];
+    i64 along = 0;
+    for (i64 o = 0; o < axis.n_out && same_all; o = next(axis, o)) {
+      const i64 here = divisor_of(pb, window_at(axis, o));
+      same_all = along == 0 || here == along;
+      along = here;
+    }
+    rows *= max_of(along, 1);
   }
-  const i64 first = 0;
-  for (i64 o = 0; o < last.n_out && same_all; o = next(last, o))
-    for_each_run_of_line(pb, &first, o, o + 1, 0, 1, 1, [&](const Run& run) {
-      const double here = divisor(run) * static_cast<double>(by_rows ? pb.fold.count * max_of(rows, 1) : 1);
+  for (i64 o = 0; o < pb.axes[depth].n_out && same_all; o = next(pb.axes[depth], o))
+    for_each_run_of_line(pb, first, o, o + 1, 0, 1, 1, [&](const Run& run) {
+      const double here = divisor(run) * static_cast<double>(by_rows ? pb.fold.count * rows : 1);
       same_all = one == 0 || here == one;
       one = here;
     });
   return same_all ? one : 0;
 }
 
-// The same over one or two axes where a dtype comes out as it went in: each result is divided, and its root taken where
-// kRoot, as its sum is made. divisor(run) is that of windows whose length on the first axis is 1; where `by_rows`, that
-// length is multiplied with it. Where `wrong` was set, mend(x of the plane, run, y of the run) may make it good.
+// The same where a dtype comes out as it went in: each result is divided, and its root taken where kRoot, as its sum is made, or
+// as a tile of sums is done. divisor(run) is that of a run's windows, where `by_rows` a product of what they have along each axis.
+// Where `wrong` was set, mend(x of the plane, run, y of the run) may make it good.
 template <class T, class Sum, Term kTerm, bool kRoot, class Divisor, class Mend>
 i64 finished_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory, bool by_rows, Divisor&& divisor, int* wrong, Mend&& mend) {
   using F = SumFamily<T, Sum, kTerm>;
   using To = Finished<T, kRoot, typename Sum::Acc>;
   using Scale = typename To::Scale;
+  using Element = typename F::Element;
   constexpr bool mends = !same<Mend, Nothing>;
   F family(pb);
   Scratch scratch{memory};
-  const i64 columns = max_of(pb.strip * pb.inner, To::kLeast);
+  const int depth = pb.n_axes - 1;
+  const i64 row_elements = pb.axes[depth].n_out * pb.inner;
+  // Where sums are done in tiles: elements of those that have scales together, a line of the last axis or what is behind an output.
+  const i64 slab = pb.split == depth ? pb.tile * pb.inner : pb.axes[pb.split].out_block;
+  const i64 columns = max_of(pb.strip ? pb.strip * pb.inner : max_of(slab, kPlanes), To::kLeast);
   Scale* scales = scratch.take<Scale>(columns);
   [[maybe_unused]] Scale* divisors = To::kBoth ? scratch.take<Scale>(columns) : nullptr;
-  const i64 row_elements = pb.axes[pb.n_axes - 1].n_out * pb.inner;
   auto* y = static_cast<Storage<T>*>(call.y);
-  auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
-  auto rows_of = [&](i64 output) { return by_rows ? pb.fold.count * divisor_of(pb, first_window(output)) : 1; };
   const double one = memory && To::kMayBeLevel ? one_divisor(pb, by_rows, divisor) : 0;
   [[maybe_unused]] const ByteDivision by = one != 0 && To::kShort ? ByteDivision::of(static_cast<i64>(one)) : ByteDivision{};
   auto put = [&](i64 at, i64 n, double whole) {
     const Scale scale = To::scale_of(whole, by);
-    for (i64 i = 0; i < n; ++i) scales[at + i] = scale;
+    scales[at] = scale;
+    if constexpr (To::kBoth) divisors[at] = static_cast<Scale>(whole);
+    if (n == 1) return;  // an edge: the loops are calls
+    for (i64 i = 1; i < n; ++i) scales[at + i] = scale;
     if constexpr (To::kBoth)
-      for (i64 i = 0; i < n; ++i) divisors[at + i] = static_cast<Scale>(whole);
+      for (i64 i = 1; i < n; ++i) divisors[at + i] = static_cast<Scale>(whole);
   };
+  auto results = [&](i64 at) { return To{y + at, scales, wrong, divisors, one != 0, by, is_power_of_two(one)}; };
   if (one != 0) put(0, To::kLeast, one);
   i64 of_lo = -1, of_hi = -1, of_rows = 0;  // what is there already
-  auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
-    const i64 rows = one != 0 ? 0 : rows_of(output);
-    if (one == 0 && (lo != of_lo || hi != of_hi || rows != of_rows)) {
-      for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) { put(run.at, run.n, divisor(run) * static_cast<double>(rows)); });
-      of_lo = lo;
-      of_hi = hi;
-      of_rows = rows;
-    }
-    pitch = row_elements;
-    return To{y + at, scales, wrong, divisors, one != 0, by, is_power_of_two(one)};
+  auto is_there = [&](i64 lo, i64 hi, i64 rows) {
+    if (one != 0 || (lo == of_lo && hi == of_hi && rows == of_rows)) return true;
+    of_lo = lo;
+    of_hi = hi;
+    of_rows = rows;
+    return false;
   };
-  auto finish = [&](const typename F::Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64, i64 planes = 1) {
+  if (!pb.strip) {
+    const typename F::Row tile = family.take_row(scratch, pb.whole ? kPlanes : pb.tile * pb.axes[pb.split].out_block);
+    auto finish_tile = [&](const Element* x, const i64* outputs, i64 at, i64 lo, i64 hi, typename F::Row row, i64 planes = 0) {
+      const i64 zero = 0, step = pb.split == depth ? hi - lo : 1;
+      i64 before = 1;
+      for (int a = 0; by_rows && a < pb.split; ++a) before *= divisor_of(pb, window_at(pb.axes[a], outputs[a]));
+      for (i64 o = lo, e = 0; o < hi; o += step) {
+        const i64 n = planes ? planes : step * pb.axes[pb.split].out_block;
+        const bool line = pb.split == depth;
+        if (!is_there(line ? lo : 0, line ? hi : 0, line || !by_rows ? before : before * divisor_of(pb, window_at(pb.axes[pb.split], o)))) {
+          // Planes that are one window each have one divisor.
+          for_each_run(pb, outputs, o, o + step, [&](const Run& run) { put(run.at, planes ? kPlanes : run.n, divisor(run)); });
+        }
+        const typename F::Row sums = row.at(e);
+        family.merge(&sums, &zero, 1, n, results(at + e), false);
+        e += n;
+      }
+      if constexpr (mends) {
+        if (!*wrong) return;
+        for_each_run(pb, outputs, lo, hi, [&](Run run) {
+          if (planes) {
+            run.n = planes;
+            run.plane = at;
+          }
+          mend(x, run, y + at + run.at);
+        });
+        *wrong = 0;
+      }
+    };
+    return with_general_walk(pb, family, scratch, true, true, [&](auto& walk) {
+      if (!memory) return static_cast<i64>(scratch.used);
+      walk.run(call.x, begin, end, [&](i64) { return tile; }, finish_tile);
+      return i64{0};
+    });
+  }
+  auto first_window = [&](i64 output) { return pb.n_axes == 1 ? Window{0, 1, 0} : window_at(pb.axes[0], output); };
+  auto destination = [&](i64 at, i64& pitch, i64 output, i64 lo, i64 hi) {
+    pitch = row_elements;
+    const i64 rows = one != 0 || !by_rows ? 1 : pb.fold.count * divisor_of(pb, first_window(output));
+    if (!is_there(lo, hi, rows))
+      for_each_run_of_line(pb, &output, lo, hi, 0, 1, 1, [&](const Run& run) { put(run.at, run.n, divisor(run) * static_cast<double>(rows)); });
+    return results(at);
+  };
+  auto finish = [&](const Element* x, i64 output, i64 rows, i64 at, i64 lo, i64 hi, To, i64, i64 planes = 1) {
     if constexpr (mends) {
       if (!*wrong) return;
       for (i64 p = 0; p < planes; ++p, x += pb.axes[0].size_in * pb.axes[0].stride_in * family.element_size())

@@ -19,7 +19,7 @@ inline double sum_again(const Problem& pb, const void* x, const Run& run, i64 k,
 }
 
 inline i64 sum_doubles(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  if (pb.strip && pb.out == pb.in) {
+  if (pb.out == pb.in) {
     int infinite = 0;
     return finished_forward<double, PairSum, Term::plain, false>(
         pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); },

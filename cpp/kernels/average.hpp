@@ -33,7 +33,7 @@ inline bool averages_as_came(const Problem& pb, i64 most) {
 // else together; the reciprocal is off by 2^-52, which float32 does not see but in a tie.
 template <class T>  // float, F16, BF16
 i64 sum_narrow_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  if (pb.strip && pb.out == pb.in)
+  if (pb.out == pb.in)
     return finished_forward<T, PlainSum<double>, Term::plain, false>(
         pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0,
         [&](const Run& run) { return float_divisor(pb, run); });

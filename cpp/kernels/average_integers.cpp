@@ -6,7 +6,6 @@ namespace poolwise {
 namespace {
 
 constexpr i64 kFewShorts = 128;      // see quotient_lanes
-constexpr i64 kMostShorts = 1 << 15;  // whose sums int32 holds
 constexpr i64 kMostIntegers = 1 << 19;  // whose sums double holds with room; see whole_to_double
 
 template <class Acc>
@@ -74,7 +73,7 @@ i64 sum_integers(const Problem& pb, const Call& call, i64 begin, i64 end, char* 
 // Integers of up to 32 bits as they came.
 template <class T>
 i64 sum_wholes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  if (!pb.strip || pb.out != pb.in || most_elements(pb, kMostIntegers) > kMostIntegers)
+  if (pb.out != pb.in || most_elements(pb, kMostIntegers) > kMostIntegers)
     return sum_integers<i64>(pb, call, begin, end, memory);
   return finished_forward<T, PlainSum<i64>, Term::plain, false>(
       pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); });
@@ -82,7 +81,7 @@ i64 sum_wholes(const Problem& pb, const Call& call, i64 begin, i64 end, char* me
 
 // The same of int64, where sums that are too large to be divided quickly, or to be results, are made again.
 i64 sum_int64(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  if (!pb.strip) return sum_integers<i128>(pb, call, begin, end, memory);
+  if (walks_only(pb)) return sum_integers<i128>(pb, call, begin, end, memory);
   int unsure = 0;
   return finished_forward<i64, PartedSum, Term::plain, false>(
       pb, call, begin, end, memory, pb.op == Op::avg && pb.divisor == 0, [&](const Run& run) { return float_divisor(pb, run); },
@@ -97,25 +96,16 @@ i64 sum_int64(const Problem& pb, const Call& call, i64 begin, i64 end, char* mem
       });
 }
 
-// Averages of 16-bit integers as such. Of few: a quotient of floats; of more: one of doubles.
+// Averages of few 16-bit integers as such.
 template <class T>  // uint16_t, int16_t
 i64 average_shorts(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  using Sum = PlainSum<std::int32_t>;
-  if (pb.strip && most_elements(pb, kFewShorts) <= kFewShorts)
-    return finished_forward<T, Sum, Term::plain, false>(
-        pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
-  if (pb.strip) return sum_wholes<T>(pb, call, begin, end, memory);
-  return accumulate_forward<SumFamily<T, Sum, Term::plain>>(
-      pb, call, begin, end, memory, [](const void*, const Run& run, Sum::Row row, char* to) {
-        T* y = reinterpret_cast<T*>(to);
-        const double divisor = static_cast<double>(run.divisor);
-        for (i64 i = 0; i < run.n; ++i) y[i] = static_cast<T>(rounded_to_whole(static_cast<double>(row.sum[i]) / divisor));
-      });
+  return finished_forward<T, PlainSum<std::int32_t>, Term::plain, false>(
+      pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
 }
 
 template <class T>
 UnitFn average_or_sum_shorts(const Problem& pb) {
-  return averages_as_came(pb, kMostShorts) ? average_shorts<T> : sum_wholes<T>;
+  return averages_as_came(pb, kFewShorts) ? average_shorts<T> : sum_wholes<T>;
 }
 
 }  // namespace

@@ -11,22 +11,10 @@ constexpr i64 kFewBytes = 128;       // see byte_quotients
 // Averages of bytes as bytes. Of few: int16 lanes; of more: int32 lanes, and a division of floats.
 template <class T>  // uint8_t, int8_t
 i64 average_bytes(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  using Sum = PlainSum<std::int32_t>;
-  if (pb.strip && most_elements(pb, kFewBytes) <= kFewBytes)
-    return finished_forward<T, PlainSum<std::int16_t>, Term::plain, false>(
-        pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
-  if (pb.strip)
-    return finished_forward<T, Sum, Term::plain, false>(
-        pb, call, begin, end, memory, true, [](const Run& run) { return static_cast<double>(run.divisor); });
-  return accumulate_forward<SumFamily<T, Sum, Term::plain>>(
-      pb, call, begin, end, memory, [](const void*, const Run& run, Sum::Row row, char* to) {
-        T* y = reinterpret_cast<T*>(to);
-        const float scale = quotient_scale<T>(static_cast<double>(run.divisor));
-        sweep<std::int32_t, true>(run.n, true, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
-          using F = Like<float, V, std::int32_t>;
-          store(y + i, quotient_lanes<T, V, std::int32_t>(load<V>(row.sum + i, lanes), static_cast<F>(F{} + scale)), lanes);
-        });
-      });
+  auto divisor = [](const Run& run) { return static_cast<double>(run.divisor); };
+  if (most_elements(pb, kFewBytes) <= kFewBytes)
+    return finished_forward<T, PlainSum<std::int16_t>, Term::plain, false>(pb, call, begin, end, memory, true, divisor);
+  return finished_forward<T, PlainSum<std::int32_t>, Term::plain, false>(pb, call, begin, end, memory, true, divisor);
 }
 
 // Sums and averages of few elements of half types; those of which the two bounds do not agree are made again.

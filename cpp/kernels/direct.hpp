@@ -182,6 +182,9 @@ class Direct {
 
   // Makes room in the rows of reduced columns where windows of columns a..b-1 reach beyond the ends of the array.
   void open_columns(i64 a, i64 b) {
+    if (a == opened_a_ && b == opened_b_) return;  // nothing is written there but here
+    opened_a_ = a;
+    opened_b_ = b;
     const i64 start = form_start(last_, a), end = form_start(last_, b - 1) + last_.window;
     real_begin_ = max_of(start, 0);
     real_end_ = min_of(end, last_.size_in);
@@ -262,7 +265,7 @@ class Direct {
   i64 aligned_ = 1;  // rows of outputs that are whole lines together, where that matters
   Row ring_ = {};
   bool by_columns_;  // whether columns come first: rows that begin with room_, then what lies from real_begin_ to real_end_ of x
-  i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0;
+  i64 column_pitch_ = 0, room_ = 0, real_begin_ = 0, real_end_ = 0, opened_a_ = -1, opened_b_ = -1;
   Row columns_ = {};
 };
 

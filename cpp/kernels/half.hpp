@@ -19,9 +19,6 @@ struct HalfFormat {
       const std::uint32_t u = static_cast<std::uint32_t>(bits) << 16;
       return __builtin_bit_cast(float, u);
     } else {
-#if defined(__F16C__)
-      return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
-#endif
       // Shift the fields into place and repair the exponent by an exact multiplication, which normalises subnormals.
       const std::uint32_t magnitude = static_cast<std::uint32_t>(bits & 0x7fff) << 13;
       const float scaled = __builtin_bit_cast(float, magnitude) * 0x1p112f;

@@ -17,6 +17,7 @@ UnitFn PW_ISA_NAME(average)(const Problem& pb);
 UnitFn PW_ISA_NAME(average_narrow)(const Problem& pb);
 UnitFn PW_ISA_NAME(average_integers)(const Problem& pb);
 UnitFn PW_ISA_NAME(power)(const Problem& pb);
+UnitFn PW_ISA_NAME(power_narrow)(const Problem& pb);
 UnitFn PW_ISA_NAME(median)(const Problem& pb, bool positions);
 UnitFn PW_ISA_NAME(blur)(const Problem& pb);
 UnitFn PW_ISA_NAME(back_select)(const Problem& pb, bool with_sign);

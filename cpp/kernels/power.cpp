@@ -1,6 +1,6 @@
 // The finish of lp: the p-th root, and the windows that must be summed again because a power left double's range.
-#include "accumulate.hpp"
 #include "kernels.hpp"
+#include "norms.hpp"
 
 namespace poolwise {
 namespace {
@@ -33,30 +33,6 @@ inline double norm_again(const Problem& pb, const void* x, const Run& run, i64 k
   return root(pb, sum * factor) * largest;
 }
 
-inline double factor_of(const Problem& pb, i64 count) { return pb.rescale != 0 ? pb.rescale / static_cast<double>(count) : 1; }
-
-// p = 2 of all but float64, whose squares no double fails to hold.
-template <class T, Term kTerm>  // T: float, or Copied
-i64 root_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  const NarrowFn narrow = narrow_for(pb.out);
-  return accumulate_forward<SumFamily<T, PlainSum<double>, kTerm>>(
-      pb, call, begin, end, memory, [&](const void*, const Run& run, PlainSum<double>::Row row, char* y) {
-        const double factor = factor_of(pb, run.count);
-        sweep<double, true>(run.n, false, [&]<class V>(i64 i, auto lanes) __attribute__((always_inline)) {
-          store(row.sum + i, widen_lanes<float, V, double>(root_lanes<float, V>(load<V>(row.sum + i, lanes) * factor)), lanes);
-        });
-        narrow(row.sum, run.n, y);
-      });
-}
-
-inline i64 root_of_floats(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
-  if (pb.strip && pb.out == pb.in)
-    return finished_forward<float, PlainSum<double>, Term::square, true>(
-        pb, call, begin, end, memory, pb.rescale != 0,
-        [&](const Run& run) { return 1 / factor_of(pb, run.count); });
-  return root_forward<float, Term::square>(pb, call, begin, end, memory);
-}
-
 inline i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, char* memory) {
   const NarrowFn narrow = narrow_for(pb.out);
   return accumulate_forward<SumFamily<Copied, PlainSum<double>, Term::power>>(
@@ -84,7 +60,7 @@ inline i64 lp_forward(const Problem& pb, const Call& call, i64 begin, i64 end, c
 
 UnitFn PW_ISA_NAME(power)(const Problem& pb) {
   if (!is_euclidean(pb) || pb.in == Dtype::f64) return lp_forward;
-  return pb.in == Dtype::f32 ? root_of_floats : root_forward<Copied, Term::power>;
+  return pb.in == Dtype::f32 ? roots_of_sums<float> : PW_ISA_NAME(power_narrow)(pb);
 }
 
 }  // namespace poolwise
