@@ -243,9 +243,10 @@ struct Parted {
     const auto there = scale != 0;  // lanes that are not loaded are zero
     const bool divides = any_bit((scale != 1) & there);
     const i64 most = i64{1} << (divides ? 18 : 31);
-    wrong = any_bit(((top >= most) | (top < -most)) & there);
+    const auto far = ((top >= most) | (top < -most)) & there;
+    wrong = any_bit(far);
     if (!divides) return value;
-    return rounded_to_whole(whole_to_double(value) / scale);
+    return rounded_to_whole(whole_to_double(far ? V{} : value) / scale);
   }
 };
 using PartedSum = PairOf<Parted>;

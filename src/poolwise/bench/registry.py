@@ -137,6 +137,12 @@ def _windows() -> Iterator[Case]:
         yield sliding(op, "adaptive 7", BODY, "quick")
     yield sliding("min", "31/1 p15", maps, "full")
     yield sliding("sum", "31/1 p15", maps, "full")
+    for layout in BOTH:
+        yield sliding("max", "3/3", MIDDLE, layout=layout)
+    yield sliding("max", "4/4", MIDDLE)
+    yield sliding("avg", "3/3", MIDDLE)
+    yield sliding("max", "3/3", MIDDLE, mode="indices")
+    yield sliding("max", "3/3", MIDDLE, mode="backward")
     for windows in ("3/1 p1 d2", "3/2 p1 d2"):
         yield sliding("max", windows, (8, 64, 112, 112))
     yield sliding("max", "3/1 p1 d2", (8, 64, 112, 112), layout="last")
@@ -165,6 +171,7 @@ def _ranks() -> Iterator[Case]:
     for op, windows in (("max", "2/2"), ("max", "3/2 p1"), ("avg", "2/2"), ("max", "31/1 p15")):
         yield sliding(op, windows, line)
     yield sliding("max", "2/2", line, layout="last")
+    yield sliding("max", "4/4", line)
     for op, windows in (("max", "2/2"), ("max", "3/2 p1"), ("avg", "2/2"), ("avg", "3/1 p1")):
         yield sliding(op, windows, volume)
     for op in ("max", "avg"):
