@@ -271,7 +271,7 @@ def test_idx_files(four):
         ("train-images-idx3-ubyte", struct.pack(">4I", 0x803, 2**31, 2**31, 2**31)),
         ("train-images-idx3-ubyte", idx(np.zeros((19, 12, 12)))),
         ("train-images-idx3-ubyte", idx(np.zeros((20, 8, 8)))),
-        ("train-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(20)))[:-9]),
+        ("train-labels-idx1-ubyte.gz", gzip.compress(idx(np.zeros(20)), mtime=0)[:-9]),
         ("train-labels-idx1-ubyte.gz", b"\x1f\x8bnonsense"),
     ],
 )
