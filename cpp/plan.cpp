@@ -32,6 +32,7 @@ constexpr i64 kLongestTower = 1 << 16;
 constexpr i64 kTallBytes = 1 << 20;
 constexpr i64 kTallUnits = 8;
 constexpr i64 kGatherBytes = 256 << 10;
+constexpr i64 kFewChannels = 8;
 constexpr i64 kSpreadBytes = 24 << 10;
 constexpr i64 kSpreadRow = 40;
 constexpr i64 kWholeRows = 256 << 10;  // of x read from end to end; half of a small second-level cache
@@ -313,6 +314,9 @@ bool plan_gather(Problem& pb) {
     if (a < pb.n_axes - 1) pb.gather_rows = product(pb.gather_rows, axis.size_in, "the number of rows");
   }
   const Axis& last = pb.axes[pb.n_axes - 1];
+  // What goes to one element of each window, of few channels, is put there one by one unless rows are gathered in runs.
+  const bool in_runs = last.last - last.first >= 2 && has_one_form(last) && last.stride <= kMostTurns;
+  if (picks && pb.inner < kFewChannels && !in_runs) return false;
   const i64 bytes = std::max<i64>(1, last.size_in * last.in_block * dtype_bytes(pb.in));
   // Each unit looks up once which windows see which position; a row of a plane asks for a few 100 ns of that.
   pb.gather = std::clamp<i64>(kGatherBytes / bytes, 1, std::max<i64>(pb.gather_rows, 1));

@@ -18,6 +18,7 @@ inline constexpr int kMaxAxes = 16;
 inline constexpr int kGroup = 16;       // sources combined in one pass over a row
 inline constexpr int kFewSources = 8;   // positions of a long window's last axis that are combined as they are (tall.hpp)
 inline constexpr int kMostTerms = 32;   // windows that see one element (gather.hpp)
+inline constexpr i64 kMostTurns = 4;    // strides at which chosen elements are gathered in runs (gather.hpp)
 inline constexpr i64 kMostParted = i64{1} << 30;  // elements whose sum is made in two parts (Parted)
 inline constexpr i64 kLongestTable = 4096;  // entries of a table by offset
 

@@ -24,8 +24,8 @@ inline __attribute__((always_inline)) Wide widen_bytes(const void* p) {
 }
 #endif
 
-// A: the type in which gradients are added. Where each element belongs to at most one window nothing is added up and
-// A is the array's own type, in place; else double in a buffer.
+// A: the type in which gradients are added: float32's and float64's own, in place; of half types, and where norms are shared,
+// double in a buffer.
 template <class A, class Offset, bool kSigned>
 struct Selection {
   const Problem& pb;
@@ -199,7 +199,7 @@ UnitFn select_fn(const Problem& pb) {
   if (!is_float(pb.in) || pb.in != pb.out) return nullptr;
   bool shared = false;
   for (int a = 0; a < pb.n_axes; ++a) shared |= pb.axes[a].ring > 0;
-  if (pb.in == Dtype::f32 && !shared) return select_for_offsets<float, kSigned>(pb);
+  if (pb.in == Dtype::f32 && !(kSigned && shared)) return select_for_offsets<float, kSigned>(pb);
   return select_for_offsets<double, kSigned>(pb);
 }
 

@@ -130,7 +130,7 @@ class GatherRows {
   };
 
   GatherRows(const Problem& pb, Scratch& scratch)
-      : pb_(pb), last_(pb.axes[pb.n_axes - 1]), even_(evenly_cut(last_)) {
+      : pb_(pb), last_(pb.axes[pb.n_axes - 1]), even_(evenly_cut(last_) && (pb.inner > 1 || last_.stride <= max_of(last_.n_out, kMostTurns))) {
     for (int a = 0; a < pb.n_axes; ++a) cover_[a] = scratch.take<Span>(pb.axes[a].size_in);
     if (!scratch.base) return;
     for (int a = 0; a < pb.n_axes; ++a) cover(pb.axes[a], cover_[a]);
@@ -208,7 +208,7 @@ class GatherRows {
 
   const Problem& pb_;
   const Axis& last_;
-  const bool even_;  // the last axis is evenly_cut
+  const bool even_;  // the last axis is evenly_cut; windows that step farther than there are of them are better off as any others
   bool small_planes_ = false;
   Span* cover_[kMaxAxes] = {};
   int rows_ = 0;
@@ -237,7 +237,7 @@ template <class T>
 class GatherChosen : GatherRows {
   using Lane = Storage<T>;
   using Acc = typename Choose<same<T, double>, double, float>::type;
-  static constexpr int kTurns = 4;
+  static constexpr int kTurns = kMostTurns;
   static constexpr i64 kSmall = 32;
   static constexpr i64 kRun = 4096;  // outputs
 
@@ -731,6 +731,9 @@ class GatherSums : GatherRows {
   }
 
   void run(i64 begin, i64 end) {
+    if constexpr (!kNorm) {
+      if (pb_.whole) return fill(begin, end);
+    }
     each_row(begin, end, end - begin, [&](i64 at, i64 count, i64 y_step, i64 to_step) {
       const i64 ahead = rows_ahead(sizeof(Lane));
       far_y_ = ahead * y_step;
@@ -873,9 +876,11 @@ class GatherSums : GatherRows {
     const Lines row = result_lines(pb_, 1, 0, 0);
     if (begin >= end) return;
     if (!even_) {
-      for (i64 p = begin; p < end; ++p) {
-        const Span r = cover_[pb_.n_axes - 1][p];
-        add_along(sent(r.begin), r.end - r.begin, inner, to + p * inner, row);
+      const Span* seen = cover_[pb_.n_axes - 1];
+      for (i64 p = begin, next; p < end; p = next) {
+        const Span r = seen[p];
+        for (next = p + 1; next < end && seen[next].begin == r.begin && seen[next].end == r.end;) ++next;
+        alike(sent(r.begin), r.end - r.begin, next - p, to + p * inner, row);
       }
     } else if (s == 1) {
       add_along(sent(begin + taps_[0].first), taps_[0].count, (end - begin) * inner, to + begin * inner, row);
@@ -904,6 +909,45 @@ class GatherSums : GatherRows {
         const Taps& taps = taps_[(p - begin) % s];
         add_along(sent(p / s + taps.first), taps.count, 1, to + p, row);
       }
+    }
+  }
+
+  // Positions that the same k outputs see.
+  void alike(const double* from, i64 k, i64 positions, Lane* to, Lines row) const {
+    const i64 inner = pb_.inner, n = positions * inner;
+    if (inner == 1) {
+      double total[1];
+      add<double, 1>(from, 1, k, total);
+      if constexpr (kNorm) {
+        sweep<double, true>(n, true, [&]<class W>(i64 i, auto lanes) __attribute__((always_inline)) {
+          store(to + i, narrowed(times(static_cast<W>(W{} + total[0]), wide<W>(x_of(to + i), lanes))), lanes);
+        });
+      } else {
+        const Lane value = narrowed(total[0]);
+        sweep<Lane, true>(n, true, [&]<class W>(i64 i, auto lanes) __attribute__((always_inline)) { store(to + i, static_cast<W>(W{} + value), lanes); });
+      }
+    } else if (kNorm) {
+      for (i64 p = 0; p < positions; ++p) add_along(from, k, inner, to + p * inner, row);
+    } else {
+      add_along(from, k, inner, to, row);
+      for (i64 done = inner, more; done < n; done += more) {
+        more = min_of(done, n - done);
+        __builtin_memcpy(to + done, to, static_cast<u64>(more) * sizeof(Lane));
+      }
+    }
+  }
+
+  // Rows begin..end-1 of gx where planes are one window: all of a plane is sent the same.
+  void fill(i64 begin, i64 end) {
+    const i64 length = last_.in_block * last_.size_in;
+    i64 others = 1;
+    for (int a = 0; a < pb_.n_axes - 1; ++a) others *= divisor_of(pb_, window_at(pb_.axes[a], 0));
+    shares(others, shares_);
+    for (i64 at = begin * length, next; at < end * length; at = next) {
+      const i64 plane = at / pb_.in_plane;
+      next = min_of((plane + 1) * pb_.in_plane, end * length);
+      const Lane value = narrowed(0.0 + wide<double>(g_ + plane) * shares_[0]);  // as a sum, never -0
+      for (i64 i = at; i < next; ++i) gx_[i] = value;
     }
   }
 
