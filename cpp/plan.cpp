@@ -315,8 +315,7 @@ bool plan_gather(Problem& pb) {
   }
   const Axis& last = pb.axes[pb.n_axes - 1];
   // What goes to one element of each window, of few channels, is put there one by one unless rows are gathered in runs.
-  const bool in_runs = last.last - last.first >= 2 && has_one_form(last) && last.stride <= kMostTurns;
-  if (picks && pb.inner < kFewChannels && !in_runs) return false;
+  if (picks && pb.inner < kFewChannels && !(evenly_cut(last) && last.stride <= kMostTurns)) return false;
   const i64 bytes = std::max<i64>(1, last.size_in * last.in_block * dtype_bytes(pb.in));
   // Each unit looks up once which windows see which position; a row of a plane asks for a few 100 ns of that.
   pb.gather = std::clamp<i64>(kGatherBytes / bytes, 1, std::max<i64>(pb.gather_rows, 1));

@@ -214,6 +214,9 @@ static inline i64 last_position(const Axis& axis, const Window& w) { return w.st
   return true;
 }
 
+// Windows without gaps, evenly spaced and cut by the ends of the array at most.
+[[maybe_unused]] static bool evenly_cut(const Axis& axis) { return axis.step == 1 && axis.last - axis.first >= 2 && has_one_form(axis); }
+
 // Starts and ends of windows rise with the output, except that the ends of the array can cut a dilated window at any of
 // its `step` phases: they may fall back by up to step - 1 (checked in plan.cpp). So these two, which bound the outputs
 // that touch a range of positions, allow for that; whether a window really contains a position is the caller's check.

@@ -747,7 +747,7 @@ struct SumFamily {
         return byte_pairs<T>((V)Pairs::arranged(Pairs::read(rows[r] + at)));
       };
       auto sum = Sum::template State<V>::from(from(0));
-      #pragma GCC unroll 4
+#pragma GCC unroll 4
       for (int r = 1; r < many; ++r) sum.add(from(r));
       Pairs::write(dst.y + o * Pairs::kChannels, sum.result(dst, 0, All{}));
     });

@@ -480,7 +480,7 @@ struct CompareFamily {
         return entered<kMode>((V)Pairs::read(rows[r] + at), masks.keep, masks.flip);
       };
       V best = from(0);
-      #pragma GCC unroll 4
+#pragma GCC unroll 4
       for (int r = 1; r < many; ++r) best = better<kMode>(best, from(r), masks.infinity);
       best = Pairs::arranged(best);
       best = better<kMode>(best, (V)((Words)best >> 8), masks.infinity);

@@ -23,8 +23,6 @@ inline i64 floor_of(i64 a, i64 b) { return a / b - (a % b < 0); }
 // Where the window of the first output would start were it whole.
 inline i64 origin_of(const Axis& axis) { return form_start(axis, 0); }
 
-inline bool evenly_cut(const Axis& axis) { return axis.step == 1 && axis.last - axis.first >= 2 && has_one_form(axis); }
-
 // The outputs whose windows hold each position of an axis: starts and ends rise with the output.
 inline void cover(const Axis& axis, Span* to) {
   i64 begin = 0, end = 0;

@@ -121,10 +121,10 @@ class Rows {
         else by_stride(src, mark, k, all, stride, to, one);
       } else if (last_.stride == 1 && position_stride_ == inner) {
         family_.template across<1>(src, mark, k, (b - a) * inner, 1, to, false, lines);
-      } else if (inner == 1 && together_ == 0) {
-        by_stride(src, mark, k, b - a, stride, to, lines);
       } else if (together_ > 0) {
         few_channels(src, mark, k, b - a, stride, to, lines);
+      } else if (inner == 1) {
+        by_stride(src, mark, k, b - a, stride, to, lines);
       } else {
         for (i64 l = 0; l < lines.count; ++l) {
           family_.template across<1>(src, mark, k, inner, 1, to.line(l * lines.to), false,

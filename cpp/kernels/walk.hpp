@@ -41,8 +41,6 @@ namespace {
 // looks some hundred elements ahead on its own, which hides neither the start of each row nor the work between them.
 constexpr i64 kInTurns = -1 - static_cast<i64>(~0ull >> 1);
 
-constexpr i64 kPicked = 256;
-
 struct Lines {
   i64 count, from, to;
   i64 ahead = 0;
@@ -101,6 +99,8 @@ inline __attribute__((always_inline)) void fetch_ahead(Asks asks, const L* const
     ask(sources[2]);
   }
 }
+
+constexpr i64 kPicked = 256;  // outputs that are made at once where they are picked
 
 template <class F>
 class Direct;
